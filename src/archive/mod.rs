@@ -1,0 +1,13 @@
+//! From a tree to pieces: walk it in order, leave out what is excluded, cut it into plans, and pack each plan
+//! into one tar that unpacks alone.
+//!
+//! [`walk`] reads metadata once and in order; [`cut`] is pure; [`pack`] is the only writer of tars;
+//! [`manifest`] says what is inside a piece.
+
+pub mod cut;
+pub mod entry;
+pub mod filter;
+pub mod header;
+pub mod manifest;
+pub mod pack;
+pub mod walk;

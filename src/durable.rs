@@ -1,0 +1,145 @@
+//! Durable changes of the disk, and the only renames of the crate.
+//!
+//! What is published is complete after a power cut: first the bytes, then the name, then the directory that
+//! holds the name. A rename without the fsyncs leaves a name with 0 bytes on ext4 and XFS.
+//!
+//! All of this blocks; it is called from threads of stages and never from async workers.
+
+use std::{
+    fs::{self, DirBuilder, File, OpenOptions},
+    io::{self, Write},
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+};
+
+/// Files are readable by us alone: they hold what nobody else may read.
+pub const FILE_MODE: u32 = 0o600;
+pub const DIR_MODE: u32 = 0o700;
+
+/// A change of the disk that failed.
+#[derive(Debug, thiserror::Error)]
+#[error("Cannot {attempt} {path:?}")]
+pub struct DurableError {
+    pub attempt: &'static str,
+    pub path: PathBuf,
+    pub source: io::Error,
+}
+
+/// Names the attempt and the path of an I/O error.
+pub fn at<'a>(attempt: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> DurableError + 'a {
+    move |source| DurableError { attempt, path: path.to_owned(), source }
+}
+
+/// Creates a new, empty file that only we can read, for reading and writing.
+pub fn create(path: &Path) -> Result<File, DurableError> {
+    OpenOptions::new().read(true).write(true).create_new(true).mode(FILE_MODE).open(path).map_err(at("create", path))
+}
+
+/// Creates a directory that only we can enter, with those above it; what exists is left alone.
+pub fn create_dir(path: &Path) -> Result<(), DurableError> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    if let Some(parent) = path.parent() {
+        create_dir(parent)?;
+    }
+    match DirBuilder::new().mode(DIR_MODE).create(path) {
+        Err(err) if err.kind() != io::ErrorKind::AlreadyExists => Err(at("create", path)(err)),
+        _ => sync_parent(path),
+    }
+}
+
+/// Makes a written draft the file at `dest`, replacing what is there. After this returns, a power cut leaves
+/// `dest` whole; before, it leaves what was there before.
+pub fn publish(draft: &File, tmp: &Path, dest: &Path) -> Result<(), DurableError> {
+    draft.sync_all().map_err(at("flush", tmp))?;
+    rename(tmp, dest)
+}
+
+/// Moves a complete file to another name on the same filesystem.
+pub fn rename(from: &Path, to: &Path) -> Result<(), DurableError> {
+    fs::rename(from, to).map_err(at("publish", to))?;
+    sync_parent(to)?;
+    if from.parent() != to.parent() {
+        sync_parent(from)?;
+    }
+    Ok(())
+}
+
+/// Like [`publish`], but fails with [`io::ErrorKind::AlreadyExists`] instead of replacing anything, also when
+/// two do it at once.
+pub fn publish_new(draft: &File, tmp: &Path, dest: &Path) -> Result<(), DurableError> {
+    use rustix::{
+        fs::{CWD, RenameFlags, renameat_with},
+        io::Errno,
+    };
+    draft.sync_all().map_err(at("flush", tmp))?;
+    match renameat_with(CWD, tmp, CWD, dest, RenameFlags::NOREPLACE) {
+        // NFS and some FUSE filesystems cannot: a hard link never replaces either.
+        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
+            fs::hard_link(tmp, dest).map_err(at("publish", dest))?;
+            fs::remove_file(tmp).map_err(at("remove", tmp))?;
+        }
+        done => done.map_err(|errno| at("publish", dest)(errno.into()))?,
+    }
+    sync_parent(dest)
+}
+
+/// Writes a small file whole: after a power cut there is either the old one or the new one.
+pub fn write(dest: &Path, bytes: &[u8]) -> Result<(), DurableError> {
+    let mut name = dest.file_name().expect("a file of ours has a name").to_owned();
+    name.push(".new");
+    let tmp = dest.with_file_name(name);
+    match fs::remove_file(&tmp) {
+        Err(err) if err.kind() != io::ErrorKind::NotFound => return Err(at("remove", &tmp)(err)),
+        _ => {}
+    }
+    let mut file = create(&tmp)?;
+    file.write_all(bytes).map_err(at("write", &tmp))?;
+    publish(&file, &tmp, dest)
+}
+
+/// Removes a file; one that is not there is no error.
+pub fn remove(path: &Path) -> Result<(), DurableError> {
+    match fs::remove_file(path) {
+        Ok(()) => sync_parent(path),
+        Err(err) if err.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(err) => Err(at("remove", path)(err)),
+    }
+}
+
+/// Makes names in the directory of `path` durable.
+pub fn sync_parent(path: &Path) -> Result<(), DurableError> {
+    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    File::open(dir).and_then(|dir| dir.sync_all()).map_err(at("flush the directory of", path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn publish_new_never_replaces() {
+        let dir = tempfile::tempdir().unwrap();
+        let (tmp, dest) = (dir.path().join("tmp"), dir.path().join("dest"));
+        fs::write(&dest, "old").unwrap();
+        let file = create(&tmp).unwrap();
+        let err = publish_new(&file, &tmp, &dest).unwrap_err();
+        assert_eq!(err.source.kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(fs::read(&dest).unwrap(), b"old");
+    }
+
+    #[test]
+    fn a_written_file_is_whole_and_ours_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let dest = dir.path().join("record");
+        write(&dest, b"one").unwrap();
+        write(&dest, b"two").unwrap();
+        assert_eq!(fs::read(&dest).unwrap(), b"two");
+        assert_eq!(fs::metadata(&dest).unwrap().permissions().mode() & 0o777, FILE_MODE);
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+        remove(&dest).unwrap();
+        remove(&dest).unwrap();
+    }
+}

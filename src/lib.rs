@@ -1,0 +1,68 @@
+//! `archiver` moves filesystems that are too large to image and too slow to read twice into a vault,
+//! in independent pieces, and brings them back with nothing but stock tools.
+//!
+//! # Vocabulary
+//!
+//! One word per thing, and the word is the type.
+//!
+//! | word | meaning |
+//! | --- | --- |
+//! | source | a directory tree to be archived; has a name |
+//! | entry | one thing in the tree: directory, file, symlink, device, fifo |
+//! | pass | one complete walk over a source, with an id (UTC start time) |
+//! | piece | one independent archive: a run of neighbouring entries in walk order |
+//! | shelf | a staging directory that holds complete pieces in one state |
+//! | draft | a piece being written, in `tmp/`; dropping it removes it |
+//! | stage | archiver, compressor, encrypter, uploader: each takes pieces from one shelf to the next |
+//! | manifest | what is inside one piece: every member with metadata and SHA-256 |
+//! | vault | where sealed pieces end: a directory, later an S3 bucket and prefix |
+//! | receipt | proof, read back from the vault, that it holds a piece |
+//! | catalog | the SQLite database: passes, pieces, uploads, exceptions |
+//! | exception | an entry that was not archived clean: path, reason, errno |
+//! | window | the hours in which uploading is allowed |
+//!
+//! # The way of the data
+//!
+//! ```text
+//! walk ─► cut ─► archiver ─► tar/ ─► compressor ─► xz/ ─► encrypter ─► gpg/ ─► uploader ─► vault
+//! ```
+//!
+//! # Invariants
+//!
+//! - The disk is the queue: a file on a shelf is complete and never written again.
+//! - State is a type: `Piece<Packed>`, `Piece<Compressed>`, `Piece<Encrypted>`.
+//! - First the new, then away with the old, and the new only when it is proven.
+//! - Only [`durable`] renames.
+//! - A room uses only rooms above it in this list, and each foreign crate enters by one door;
+//!   `tests/tidy.rs` holds both.
+
+// Words: pure, no I/O, no clock.
+pub mod fate;
+pub mod name;
+pub mod notice;
+pub mod path;
+pub mod units;
+pub mod window;
+// The disk.
+pub mod catalog;
+pub mod durable;
+pub mod staging;
+// Contracts.
+pub mod stage;
+pub mod vault;
+// The stages; none knows another.
+pub mod archive;
+pub mod compress;
+pub mod encrypt;
+pub mod upload;
+// Running them.
+pub mod pipeline;
+// Getting it back.
+pub mod restore;
+pub mod verify;
+// The shell: knows everyone, known by no one.
+pub mod cli;
+pub mod config;
+pub mod daemon;
+pub mod log;
+pub mod report;
