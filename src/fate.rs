@@ -75,6 +75,16 @@ impl fmt::Display for Stopped {
 
 impl Error for Stopped {}
 
+impl Fateful for Stopped {
+    fn fate(&self) -> Fate {
+        Fate::Stopped
+    }
+
+    fn trouble(&self) -> Trouble {
+        Trouble::Internal
+    }
+}
+
 impl Stopped {
     pub fn into_io(self) -> io::Error {
         io::Error::other(self)

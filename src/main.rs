@@ -1,1 +1,8 @@
-fn main() {}
+//! Arguments, runtime, exit code; nothing else.
+
+use clap::Parser;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    archiver::cli::Args::parse().run()
+}

@@ -4,6 +4,8 @@
 //! `Photos (old)/y`, because `Photos` < `Photos (old)` as names. A name holds neither `/` nor NUL, so this
 //! is the order of the joined bytes with `/` read as the lowest byte; [`SourcePath::order_key`] is those bytes.
 
+use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use std::{borrow::Cow, cmp::Ordering, ffi::OsStr, fmt, os::unix::ffi::OsStrExt, path::Path};
 
 /// A path relative to the root of a source: names joined by `/`, no leading or trailing `/`, no `.`, `..`
@@ -176,6 +178,34 @@ impl fmt::Debug for SourcePath {
 impl fmt::Display for SourcePath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.display())
+    }
+}
+
+/// In files of ours: text where it is UTF-8, else `{"b64": …}`.
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum Stored {
+    Text(String),
+    Raw { b64: String },
+}
+
+impl Serialize for SourcePath {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.as_utf8() {
+            Ok(text) => Stored::Text(text.to_owned()),
+            Err(raw) => Stored::Raw { b64: BASE64.encode(raw) },
+        }
+        .serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for SourcePath {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<SourcePath, D::Error> {
+        let bytes = match Stored::deserialize(deserializer)? {
+            Stored::Text(text) => text.into_bytes(),
+            Stored::Raw { b64 } => BASE64.decode(b64).map_err(D::Error::custom)?,
+        };
+        SourcePath::parse(&bytes).map_err(D::Error::custom)
     }
 }
 

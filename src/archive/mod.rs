@@ -9,5 +9,6 @@ pub mod entry;
 pub mod filter;
 pub mod header;
 pub mod manifest;
+pub mod listing;
 pub mod pack;
 pub mod walk;

@@ -1,1 +1,185 @@
-//! (being written)
+//! The commands: one file each, all built from the definitions here. Data goes to stdout, all else to stderr.
+
+mod check;
+mod decrypt;
+mod exceptions;
+mod ls;
+mod progress;
+mod rehearse;
+mod run;
+mod status;
+mod tree;
+
+use crate::{
+    catalog::{Catalog, CatalogError},
+    config::{self, ConfigError, Settings},
+    fate::{Chain, Fateful},
+    name::{PassId, SourceName},
+};
+use clap::{Parser, Subcommand};
+use std::{error::Error, fmt, io, path::PathBuf, process::ExitCode};
+
+/// Exit code of a usage or configuration error.
+pub const USAGE: u8 = 2;
+
+#[derive(Debug, Parser)]
+#[command(name = "archiver", version, about = "Archives filesystems too large to image and too slow to read twice", max_term_width = 100)]
+pub struct Args {
+    /// The configuration
+    #[arg(long, global = true, value_name = "FILE", default_value = "/etc/archiver.toml", env = "ARCHIVER_CONFIG")]
+    pub config: PathBuf,
+    /// Tell only what is wrong
+    #[arg(long, short, global = true, conflicts_with = "verbose")]
+    pub quiet: bool,
+    /// Tell more
+    #[arg(long, short, global = true)]
+    pub verbose: bool,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the daemon; ends on SIGTERM or SIGINT
+    Run(run::Args),
+    /// Read the configuration and print every problem, or the effective settings
+    Check(check::Args),
+    /// Tell what is going on, what waits, and what went wrong
+    Status(status::Args),
+    /// List the pieces of a pass, or the members of a piece
+    Ls(ls::Args),
+    /// List every entry that was not archived clean, with the reason
+    Exceptions(exceptions::Args),
+    /// Turn downloaded objects into plain tars
+    Decrypt(decrypt::Args),
+    /// Print the listing of a source, as archived with every pass
+    Tree(tree::Args),
+    /// Do the whole job on a directory, into a throw-away vault, restore it with gpg, xz and tar, and compare
+    Rehearse(rehearse::Args),
+}
+
+/// A command that failed: what to say and how to exit.
+#[derive(Debug)]
+pub struct Failed {
+    pub code: u8,
+    pub what: String,
+}
+
+impl Failed {
+    pub fn new(code: u8, what: impl fmt::Display) -> Failed {
+        Failed { code, what: what.to_string() }
+    }
+
+    pub fn usage(what: impl fmt::Display) -> Failed {
+        Failed::new(USAGE, what)
+    }
+
+    /// An error that knows its trouble, with all its causes.
+    pub fn of(err: &impl Fateful) -> Failed {
+        Failed::new(err.trouble().exit_code(), Chain(err))
+    }
+
+    pub fn other(err: &(dyn Error + 'static)) -> Failed {
+        Failed::new(1, Chain(err))
+    }
+}
+
+impl From<ConfigError> for Failed {
+    fn from(err: ConfigError) -> Failed {
+        Failed::usage(Chain(&err))
+    }
+}
+
+impl From<CatalogError> for Failed {
+    fn from(err: CatalogError) -> Failed {
+        Failed::of(&err)
+    }
+}
+
+impl From<io::Error> for Failed {
+    fn from(err: io::Error) -> Failed {
+        // Who reads us has closed the pipe and needs nothing more.
+        if err.kind() == io::ErrorKind::BrokenPipe { Failed::new(0, "") } else { Failed::other(&err) }
+    }
+}
+
+impl Args {
+    pub fn run(self) -> ExitCode {
+        let done = match &self.command {
+            Command::Run(args) => run::run(&self, args),
+            Command::Check(args) => check::run(&self, args),
+            Command::Status(args) => status::run(&self, args),
+            Command::Ls(args) => ls::run(&self, args),
+            Command::Exceptions(args) => exceptions::run(&self, args),
+            Command::Decrypt(args) => decrypt::run(&self, args),
+            Command::Tree(args) => tree::run(&self, args),
+            Command::Rehearse(args) => rehearse::run(&self, args),
+        };
+        match done {
+            Ok(code) => ExitCode::from(code),
+            Err(failed) => {
+                if !failed.what.is_empty() {
+                    eprintln!("archiver: {}", failed.what);
+                }
+                ExitCode::from(failed.code)
+            }
+        }
+    }
+
+    /// The settings, checked; every problem is told at once.
+    pub fn settings(&self) -> Result<Settings, Failed> {
+        Ok(config::load(&self.config)?)
+    }
+
+    /// The level of the log: what the command line says, else what the configuration says.
+    pub fn level<'a>(&self, configured: &'a str) -> &'a str {
+        match (self.quiet, self.verbose) {
+            (true, _) => "warn",
+            (_, true) => "debug",
+            _ => configured,
+        }
+    }
+}
+
+/// The catalog as the daemon left it, or has it now.
+pub fn catalog(settings: &Settings) -> Result<Catalog, Failed> {
+    Ok(Catalog::open_read_only(&settings.catalog_file())?)
+}
+
+/// The source that is meant: the one that is named, or the only one.
+pub fn source(settings: &Settings, named: Option<&str>) -> Result<SourceName, Failed> {
+    let names = || settings.sources.iter().map(|source| source.name.as_str()).collect::<Vec<_>>().join(", ");
+    match named {
+        Some(named) => settings
+            .sources
+            .iter()
+            .find(|source| source.name.as_str() == named)
+            .map(|source| source.name.clone())
+            .ok_or_else(|| Failed::usage(format!("There is no source {named:?}; the configuration has {}", names()))),
+        None => match settings.sources.as_slice() {
+            [only] => Ok(only.name.clone()),
+            _ => Err(Failed::usage(format!("Which source? The configuration has {}", names()))),
+        },
+    }
+}
+
+/// The pass that is meant: the one that is named, or the last one.
+pub fn pass(catalog: &Catalog, source: &SourceName, named: Option<&str>) -> Result<PassId, Failed> {
+    let passes = catalog.passes(Some(source))?;
+    match named {
+        Some(named) => {
+            let id: PassId = named.parse().map_err(Failed::usage)?;
+            let known = passes.iter().any(|row| row.pass == id);
+            if known { Ok(id) } else { Err(Failed::usage(format!("There is no pass {id} of {source}"))) }
+        }
+        None => match passes.first() {
+            Some(row) => Ok(row.pass),
+            None => Err(Failed::new(1, format!("There is no pass of {source} yet"))),
+        },
+    }
+}
+
+/// One JSON object on a line of its own.
+pub fn json_line(out: &mut dyn io::Write, value: &serde_json::Value) -> Result<(), Failed> {
+    Ok(writeln!(out, "{value}")?)
+}

@@ -1,1 +1,179 @@
-//! (being written)
+//! The daemon: puts the rooms together as the configuration says, and turns signals into ends.
+
+mod options;
+mod systemd;
+
+use crate::{
+    catalog::Catalog,
+    config::{Settings, VaultUrl},
+    fate::{Chain, Fateful},
+    log::Fan,
+    notice::{Monitor, Notice},
+    pipeline::{self, AlwaysOpen, Clock, Ended, Finish, Parts, WindowGate},
+    report::mail::Mailer,
+    staging::Stop,
+    upload::Gate,
+    vault::{Vault, directory::DirectoryVault},
+};
+use std::{sync::Arc, time::{Duration, Instant}};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+pub use options::{load, missing_sources};
+
+/// How often a vault that is not there is looked for again.
+const VAULT_WAIT: Duration = Duration::from_secs(30);
+
+/// What the command line says about a run.
+#[derive(Clone, Debug, Default)]
+pub struct Run {
+    pub once: bool,
+    pub ignore_window: bool,
+    /// Sources of which a pass is due now.
+    pub pass_now: Vec<String>,
+}
+
+/// A run that could not begin: exit code, and what to say.
+pub type CannotRun = (u8, String);
+
+fn cannot(err: &impl Fateful) -> CannotRun {
+    (err.trouble().exit_code(), Chain(err).to_string())
+}
+
+/// Exit code of a configuration error.
+const USAGE: u8 = 2;
+
+/// Everything that can wake the daemon.
+enum Event {
+    Stop(&'static str),
+    Reload,
+    WatchdogDue,
+    Finished(Finish),
+}
+
+/// Runs until everything is done, if `run.once`, or until a signal ends it. Gives the exit code.
+pub fn run(settings: &Settings, run: &Run, mut monitors: Vec<Arc<dyn Monitor>>) -> Result<u8, CannotRun> {
+    if let Some(mail) = options::mail(settings)? {
+        let began = Instant::now();
+        monitors.push(Arc::new(Mailer::start(mail, &options::host(settings), Arc::new(move || began.elapsed())).map_err(|err| (USAGE, Chain(&err).to_string()))?));
+    }
+    let monitor: Arc<dyn Monitor> = Arc::new(Fan(monitors));
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(|err| (1, format!("Cannot start the workers: {err}")))?;
+    monitor.notice(&Notice::Started { version: env!("CARGO_PKG_VERSION") });
+    let finish = runtime.block_on(serve(settings, run, monitor.clone()))?;
+    systemd::stopping();
+    Ok(finish.exit_code())
+}
+
+async fn serve(settings: &Settings, run: &Run, monitor: Arc<dyn Monitor>) -> Result<Finish, CannotRun> {
+    let mut signals = Signals::listen().map_err(|err| (1, format!("Cannot listen to signals: {err}")))?;
+    let (stop, cancel) = (Stop::default(), CancellationToken::new());
+    let Some(vault) = open_vault(settings, run, monitor.as_ref(), &mut signals).await? else {
+        return Ok(Finish { ended: Ended::Stopped, lost: 0 });
+    };
+    let catalog = Catalog::open(&settings.catalog_file()).map_err(|err| cannot(&err))?;
+    let clock: Clock = Arc::new(jiff::Timestamp::now);
+    let parts = Parts {
+        options: options::pipeline(settings, run),
+        catalog,
+        vault,
+        monitor: monitor.clone(),
+        clock: clock.clone(),
+        stop: stop.clone(),
+        cancel: cancel.clone(),
+        gate: gate(settings, run, clock, monitor.clone()),
+        runtime: tokio::runtime::Handle::current(),
+    };
+    let mut work = tokio::task::spawn_blocking(move || pipeline::run(parts));
+    systemd::ready();
+    let mut watchdog = systemd::watchdog_interval().map(tokio::time::interval);
+    loop {
+        let event = tokio::select! {
+            finished = &mut work => Event::Finished(finished.map_err(|err| (1, format!("The pipeline ended badly: {err}")))?),
+            why = signals.next() => why,
+            () = tick(&mut watchdog) => Event::WatchdogDue,
+        };
+        match event {
+            Event::Finished(finish) => return Ok(finish),
+            Event::Stop(why) => {
+                monitor.notice(&Notice::Stopping { why: why.to_owned() });
+                systemd::stopping();
+                stop.tell();
+                cancel.cancel();
+            }
+            Event::Reload => tracing::warn!("The configuration is read at the next start; restart to take it now"),
+            Event::WatchdogDue => systemd::watchdog(),
+        }
+    }
+}
+
+async fn tick(watchdog: &mut Option<tokio::time::Interval>) {
+    match watchdog {
+        Some(interval) => {
+            interval.tick().await;
+        }
+        None => std::future::pending().await,
+    }
+}
+
+/// Signals that mean something to us.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn listen() -> std::io::Result<Signals> {
+        Ok(Signals {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+
+    async fn next(&mut self) -> Event {
+        tokio::select! {
+            _ = self.terminate.recv() => Event::Stop("SIGTERM"),
+            _ = self.interrupt.recv() => Event::Stop("SIGINT"),
+            _ = self.hangup.recv() => Event::Reload,
+        }
+    }
+}
+
+/// Opens the vault. A daemon waits for one that is not there, and an end of waiting is `None`.
+async fn open_vault(settings: &Settings, run: &Run, monitor: &dyn Monitor, signals: &mut Signals) -> Result<Option<Arc<dyn Vault>>, CannotRun> {
+    let path = match &settings.vault.url {
+        VaultUrl::Directory(path) => path.clone(),
+        VaultUrl::S3 { .. } => return Err((USAGE, "vault.url: this version knows directories (file://…) only".to_owned())),
+    };
+    loop {
+        let opening = path.clone();
+        let opened = tokio::task::spawn_blocking(move || DirectoryVault::open(&opening)).await;
+        let err = match opened.map_err(|err| (1, format!("Cannot open the vault: {err}")))? {
+            Ok(vault) => return Ok(Some(Arc::new(vault))),
+            Err(err) => err,
+        };
+        if run.once {
+            return Err(cannot(&err));
+        }
+        monitor.notice(&Notice::Trouble { trouble: err.trouble(), what: Chain(&err).to_string(), retry_in: Some(VAULT_WAIT) });
+        tokio::select! {
+            () = tokio::time::sleep(VAULT_WAIT) => {}
+            event = signals.next() => if let Event::Stop(_) = event { return Ok(None) },
+        }
+    }
+}
+
+fn gate(settings: &Settings, run: &Run, clock: Clock, monitor: Arc<dyn Monitor>) -> Arc<dyn Gate> {
+    match &settings.upload.window {
+        Some(window) if !run.ignore_window => {
+            Arc::new(WindowGate::new(window.clone(), settings.zone(), clock, monitor))
+        }
+        _ => Arc::new(AlwaysOpen),
+    }
+}

@@ -1,1 +1,118 @@
-//! (being written)
+//! Runs the stages: one thread each, joined by bounded channels that carry only news of pieces.
+//!
+//! ```text
+//! archiving ──► middle (compress) ──► middle (encrypt, sealing) ──► delivery      ending (of passes)
+//! ```
+//!
+//! Waiting, retrying, stopping and committing happen here, once. The order in which a piece is committed is the
+//! same everywhere: its record is durable in `list/`, then it gets its name on the shelf (this is the commit),
+//! then its row in the catalog says so, then its predecessor goes. [`recovery`] brings the catalog up to the
+//! shelves at every start, so a crash, a restart and a normal day are one code path.
+
+mod archiving;
+mod context;
+mod delivery;
+mod ending;
+mod gate;
+mod lane;
+mod middle;
+mod packing;
+mod records;
+mod recovery;
+mod retry;
+mod sealing;
+mod spec;
+
+pub use context::{Clock, Ended, Finish};
+pub use ending::write_tree;
+pub use gate::{AlwaysOpen, WindowGate};
+pub use records::{local_manifest, read_manifest};
+pub use spec::{Names, Options, SourceSpec};
+
+use crate::{
+    catalog::Catalog,
+    fate::{Chain, Fateful, Trouble},
+    notice::{Monitor, Notice},
+    staging::{Staging, Stop},
+    upload::Gate,
+    vault::Vault,
+};
+use context::Context;
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{Arc, mpsc::sync_channel},
+    thread,
+};
+use tokio_util::sync::CancellationToken;
+
+/// News that may wait between two stages. Pieces themselves wait on the shelves.
+const NEWS_MAX: usize = 16;
+
+/// What a run is made of. All of it comes in from outside, so every part can be another in a test.
+pub struct Parts {
+    pub options: Options,
+    pub catalog: Catalog,
+    pub vault: Arc<dyn Vault>,
+    pub monitor: Arc<dyn Monitor>,
+    pub clock: Clock,
+    pub stop: Stop,
+    /// Told together with `stop`, to what runs on the async workers.
+    pub cancel: CancellationToken,
+    /// When uploading is allowed.
+    pub gate: Arc<dyn Gate>,
+    /// Where uploads run.
+    pub runtime: tokio::runtime::Handle,
+}
+
+/// Runs until it is told to stop, or, with [`Options::once`], until nothing is left to do. Blocks.
+pub fn run(parts: Parts) -> Finish {
+    let (staging, backlog) = match Staging::open(&parts.options.staging, parts.options.cap) {
+        Ok(opened) => opened,
+        Err(err) => return Finish::failed(parts.monitor.as_ref(), err.trouble(), Chain(&err).to_string()),
+    };
+    let monitor = parts.monitor.clone();
+    let ctx = match Context::new(parts, staging) {
+        Ok(ctx) => ctx,
+        Err(failure) => return Finish::failed(monitor.as_ref(), failure.trouble, failure.chain()),
+    };
+    let backlog = match recovery::recover(&ctx, backlog) {
+        Ok(backlog) => backlog,
+        Err(failure) => return ctx.finish_with(&failure),
+    };
+    let (packed_out, packed_in) = sync_channel(NEWS_MAX);
+    let (compressed_out, compressed_in) = sync_channel(NEWS_MAX);
+    let (sealed_out, sealed_in) = sync_channel(NEWS_MAX);
+    thread::scope(|scope| {
+        let ctx = &ctx;
+        let spawn = |name: &str, work: Box<dyn FnOnce() + Send + '_>| {
+            let label = name.to_owned();
+            thread::Builder::new()
+                .name(name.to_owned())
+                .spawn_scoped(scope, move || {
+                    // A panic is a defect of ours: the run ends with it told, and nothing is half made.
+                    if catch_unwind(AssertUnwindSafe(work)).is_err() {
+                        ctx.give_up(Trouble::Internal, &format!("The {label} thread panicked"));
+                    }
+                })
+                .is_ok()
+        };
+        let started = [
+            spawn("archiver", Box::new(move || archiving::run(ctx, backlog.drafts, packed_out))),
+            spawn("compressor", Box::new(move || middle::compress(ctx, backlog.packed, packed_in, compressed_out))),
+            spawn("encrypter", Box::new(move || middle::encrypt(ctx, backlog.compressed, compressed_in, sealed_out))),
+            spawn("uploader", Box::new(move || delivery::run(ctx, backlog.encrypted, sealed_in))),
+            spawn("ender", Box::new(move || ending::run(ctx))),
+        ];
+        if started.contains(&false) {
+            ctx.give_up(Trouble::Internal, "Cannot start a thread: a limit of the system is reached");
+        }
+    });
+    ctx.finish()
+}
+
+impl Finish {
+    fn failed(monitor: &dyn Monitor, trouble: Trouble, what: String) -> Finish {
+        monitor.notice(&Notice::Trouble { trouble, what, retry_in: None });
+        Finish { ended: Ended::Trouble(trouble), lost: 0 }
+    }
+}

@@ -172,7 +172,7 @@ impl Staging {
     }
 
     /// Moves a piece to the next shelf as it is, for methods `none`.
-    pub fn forward<A: Shelf, B: Shelf>(&self, piece: Piece<A>) -> Result<Piece<B>, StagingError> {
+    pub fn forward<A: Shelf, B: Shelf>(&self, piece: &Piece<A>) -> Result<Piece<B>, StagingError> {
         let file_name = piece.path().file_name().expect("a file on a shelf has a name");
         let dest = self.root.join(B::DIR).join(file_name);
         durable::rename(piece.path(), &dest)?;
@@ -244,7 +244,7 @@ impl Staging {
         for file_name in self.names(S::DIR)? {
             let path = self.root.join(S::DIR).join(&file_name);
             let Some((name, _)) = piece::split(&file_name) else {
-                if !is_manifest(&file_name) {
+                if !is_manifest(&file_name) && !piece::is_pass_object(&file_name) {
                     foreign.push(path);
                 }
                 continue;

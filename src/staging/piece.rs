@@ -87,8 +87,8 @@ impl<S: Shelf> Piece<S> {
         methods(&self.suffix()).unwrap_or((Compression::None, Encryption::None))
     }
 
-    /// Removes the file: its successor is safe.
-    pub fn discard(self) -> Result<(), DurableError> {
+    /// Removes the file: its successor is safe. May be repeated.
+    pub fn discard(&self) -> Result<(), DurableError> {
         durable::remove(&self.path)
     }
 }
@@ -153,6 +153,11 @@ impl<S: Shelf> Draft<S> {
     /// Leaves the draft where it is if a mark says where it goes on; else it is removed.
     pub fn keep_if_marked(mut self) {
         self.keep = self.mark.exists();
+    }
+
+    /// Publishes something that is not a piece (a manifest, a listing) under its own name.
+    pub fn publish_as(self, dest: &Path) -> Result<(), DurableError> {
+        self.publish(dest)
     }
 
     pub(super) fn publish(mut self, dest: &Path) -> Result<(), DurableError> {

@@ -70,6 +70,11 @@ impl<'a> Source<'a> {
         Source { file, tally: Tally::default(), stop, progress }
     }
 
+    /// Goes on behind bytes that were tallied elsewhere.
+    pub fn after(file: &'a File, stop: &'a Stop, progress: &'a (dyn Fn(u64) + Sync), tally: Tally) -> Source<'a> {
+        Source { file, tally, stop, progress }
+    }
+
     pub fn tally(&self) -> Tally {
         self.tally.clone()
     }

@@ -1,1 +1,3 @@
-//! (being written)
+//! Holding what came back against what it came from.
+
+pub mod compare;

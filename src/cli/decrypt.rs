@@ -1,0 +1,52 @@
+//! `archiver decrypt`: downloaded objects into plain tars.
+
+use super::Failed;
+use crate::{
+    config::Settings,
+    encrypt::{Opener, Secret, Unlock},
+    restore::open_object,
+};
+use std::path::{Path, PathBuf};
+
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Objects as they are in the vault
+    #[arg(required = true)]
+    pub files: Vec<PathBuf>,
+    /// Where the plain files go
+    #[arg(long, value_name = "DIR")]
+    pub to: PathBuf,
+    /// The passphrase, when there is no configuration
+    #[arg(long, value_name = "FILE", conflicts_with = "secret_key_file")]
+    pub passphrase_file: Option<PathBuf>,
+    /// The secret key, when there is no configuration
+    #[arg(long, value_name = "FILE")]
+    pub secret_key_file: Option<PathBuf>,
+}
+
+pub fn run(args: &super::Args, decrypt: &Args) -> Result<u8, Failed> {
+    let unlock = match (&decrypt.passphrase_file, &decrypt.secret_key_file) {
+        (Some(file), _) => Some(passphrase(file)?),
+        (None, Some(file)) => Some(Unlock::SecretKey { file: file.clone(), password: None }),
+        // People who have only the bucket and the key have no configuration.
+        (None, None) if !args.config.exists() => None,
+        (None, None) => configured(&args.settings()?)?,
+    };
+    let opener = unlock.map(|unlock| Opener::open(&unlock)).transpose().map_err(|err| Failed::of(&err))?;
+    for file in &decrypt.files {
+        let made = open_object(file, opener.as_ref(), &decrypt.to).map_err(|err| Failed::of(&err))?;
+        println!("{}", made.display());
+    }
+    Ok(0)
+}
+
+fn passphrase(file: &Path) -> Result<Unlock, Failed> {
+    Ok(Unlock::Passphrase(Secret::from_file(file).map_err(|err| Failed::of(&err))?))
+}
+
+fn configured(settings: &Settings) -> Result<Option<Unlock>, Failed> {
+    if let Some(file) = settings.restore.as_ref().and_then(|restore| restore.secret_key_file.clone()) {
+        return Ok(Some(Unlock::SecretKey { file, password: None }));
+    }
+    settings.encrypt.passphrase_file.as_deref().map(passphrase).transpose()
+}

@@ -1,0 +1,148 @@
+//! `archiver status`: what is going on, what waits, what went wrong.
+
+use super::{Failed, json_line};
+use crate::{
+    catalog::{Catalog, PassRow, PieceRow, PieceState},
+    config::Settings,
+    units::ByteSize,
+};
+use serde_json::{Value, json};
+use std::{
+    fs::{self, File},
+    io::{Write, stdout},
+    os::unix::fs::MetadataExt,
+    path::Path,
+    thread,
+    time::Duration,
+};
+
+const WATCH_EVERY: Duration = Duration::from_secs(2);
+
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// One JSON object
+    #[arg(long)]
+    pub json: bool,
+    /// Again every two seconds
+    #[arg(long)]
+    pub watch: bool,
+}
+
+pub fn run(args: &super::Args, status: &Args) -> Result<u8, Failed> {
+    let settings = args.settings()?;
+    loop {
+        let catalog = match Catalog::open_read_only(&settings.catalog_file()) {
+            Err(err) if err.is_missing() => None,
+            catalog => Some(catalog?),
+        };
+        let value = gather(&settings, catalog.as_ref())?;
+        if status.watch && !status.json {
+            // Home, and clear what is below: no flicker, and the last picture stays.
+            print!("\x1b[H\x1b[J");
+        }
+        if status.json {
+            json_line(&mut stdout(), &value)?;
+        } else {
+            show(&value)?;
+        }
+        if !status.watch {
+            return Ok(0);
+        }
+        thread::sleep(WATCH_EVERY);
+    }
+}
+
+fn gather(settings: &Settings, catalog: Option<&Catalog>) -> Result<Value, Failed> {
+    let mut sources = Vec::new();
+    for source in &settings.sources {
+        let pass = match catalog {
+            Some(catalog) => catalog.passes(Some(&source.name))?.into_iter().next(),
+            None => None,
+        };
+        sources.push(match (catalog, pass) {
+            (Some(catalog), Some(pass)) => {
+                let pieces = catalog.pieces(&source.name, pass.pass)?;
+                source_json(source.name.as_str(), &source.path, &pass, &pieces)
+            }
+            _ => json!({ "source": source.name.as_str(), "path": source.path, "state": "waiting" }),
+        });
+    }
+    Ok(json!({
+        "running": is_running(&settings.staging.path),
+        "staging": { "path": settings.staging.path, "used": used(&settings.staging.path), "cap": settings.staging.cap.0 },
+        "sources": sources,
+    }))
+}
+
+fn source_json(name: &str, path: &Path, pass: &PassRow, pieces: &[PieceRow]) -> Value {
+    let count = |state: PieceState| pieces.iter().filter(|row| row.state == state).count();
+    let standing = |row: &&PieceRow| row.state != PieceState::Retired;
+    let sum = |of: fn(&PieceRow) -> u64| pieces.iter().filter(standing).map(of).sum::<u64>();
+    let state = match (pass.ended.is_some(), pass.walked.is_some()) {
+        (true, _) => "ended",
+        (false, true) => "delivering",
+        (false, false) => "walking",
+    };
+    json!({
+        "source": name,
+        "path": path,
+        "state": state,
+        "pass": pass.pass.to_string(),
+        "position": pieces.iter().filter(standing).map(|row| &row.position).max().map(|path| path.display()),
+        "pieces": {
+            "packed": count(PieceState::Packed),
+            "compressed": count(PieceState::Compressed),
+            "sealed": count(PieceState::Sealed),
+            "delivered": count(PieceState::Delivered),
+            "retired": count(PieceState::Retired),
+        },
+        "seen": sum(|row| row.seen),
+        "archived": sum(|row| row.archived),
+        "lost": sum(|row| row.lost),
+        "tar_bytes": sum(|row| row.tar_size),
+        "sealed_bytes": sum(|row| row.sealed_size.unwrap_or(0)),
+    })
+}
+
+fn show(status: &Value) -> Result<(), Failed> {
+    let mut out = stdout().lock();
+    let running = if status["running"] == true { "running" } else { "not running" };
+    let bytes = |value: &Value| ByteSize(value.as_u64().unwrap_or(0)).to_string();
+    let staging = &status["staging"];
+    writeln!(out, "archiver is {running}; staging holds {} of {}", bytes(&staging["used"]), bytes(&staging["cap"]))?;
+    for source in status["sources"].as_array().into_iter().flatten() {
+        writeln!(out)?;
+        let text = |key: &str| source[key].as_str().unwrap_or("").to_owned();
+        if source["pass"].is_null() {
+            writeln!(out, "{}: no pass yet", text("source"))?;
+            continue;
+        }
+        let pieces = &source["pieces"];
+        writeln!(out, "{}: pass {} {}, at {}", text("source"), text("pass"), text("state"), text("position"))?;
+        writeln!(
+            out,
+            "  pieces     {} packed, {} compressed, {} sealed, {} delivered, {} made again",
+            pieces["packed"], pieces["compressed"], pieces["sealed"], pieces["delivered"], pieces["retired"]
+        )?;
+        writeln!(out, "  entries    {} seen, {} archived, {} lost or damaged", source["seen"], source["archived"], source["lost"])?;
+        writeln!(out, "  size       {} as tar, {} sealed", bytes(&source["tar_bytes"]), bytes(&source["sealed_bytes"]))?;
+    }
+    Ok(out.flush()?)
+}
+
+/// Whether a daemon holds the lock of the staging directory.
+fn is_running(staging: &Path) -> bool {
+    File::open(staging.join("lock")).is_ok_and(|lock| {
+        rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockShared).is_err()
+    })
+}
+
+/// Allocated bytes in the staging directory, as far as we may look.
+fn used(dir: &Path) -> u64 {
+    let Ok(entries) = fs::read_dir(dir) else { return 0 };
+    entries
+        .filter_map(Result::ok)
+        .filter_map(|entry| entry.metadata().ok().map(|meta| (entry.path(), meta)))
+        .map(|(path, meta)| meta.blocks() * 512 + if meta.is_dir() { used(&path) } else { 0 })
+        .sum()
+}

@@ -1,0 +1,125 @@
+//! The configuration fills every room's own options.
+
+use super::{CannotRun, Run};
+use crate::{
+    archive::{filter, pack},
+    compress,
+    config::{self, ConfigError, Problem, Settings, VaultUrl},
+    encrypt,
+    name::{Compression, Encryption},
+    pipeline::{self, SourceSpec},
+    report::mail,
+    upload,
+};
+use std::path::Path;
+
+/// Reads and checks the configuration, with what only the rooms know. Every problem is told at once.
+pub fn load(file: &Path) -> Result<Settings, ConfigError> {
+    let settings = config::load(file)?;
+    let mut problems = settings.check_files();
+    if let Err(err) = compress::Compressor::check(&compress(&settings)) {
+        problems.push(Problem::new("compress.memory", err.to_string()));
+    }
+    for source in &settings.sources {
+        if let Err(err) = filter::Filter::new(&filter_options(source)) {
+            problems.push(Problem::new("source.exclude", crate::fate::Chain(&err).to_string()));
+        }
+    }
+    if problems.is_empty() { Ok(settings) } else { Err(ConfigError::problems_in(file, problems)) }
+}
+
+/// Sources that are not there: no error of the configuration, but worth telling whoever checks it.
+pub fn missing_sources(settings: &Settings) -> Vec<String> {
+    let missing = settings.sources.iter().filter(|source| !source.path.is_dir());
+    missing.map(|source| format!("Source {}: {:?} is not there; its pass would be held", source.name, source.path)).collect()
+}
+
+fn filter_options(source: &config::Source) -> filter::Options {
+    filter::Options { exclude: source.exclude.clone(), include: source.include.clone(), exclude_tag: source.exclude_tag.clone() }
+}
+
+fn compress(settings: &Settings) -> compress::Options {
+    compress::Options {
+        method: settings.compress.method,
+        level: settings.compress.level,
+        threads: settings.compress.threads,
+        memory: settings.compress.memory.0,
+        stream_size: settings.compress.stream.0,
+    }
+}
+
+/// The name of this host as it is configured, else as the system says.
+pub fn host(settings: &Settings) -> String {
+    settings.vault.host.clone().unwrap_or_else(|| {
+        let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
+        let plain: String = name.split('.').next().unwrap_or_default().chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-').take(40).collect();
+        if plain.is_empty() { "host".to_owned() } else { plain }
+    })
+}
+
+pub fn mail(settings: &Settings) -> Result<Option<mail::Options>, CannotRun> {
+    let Some(mail) = &settings.mail else { return Ok(None) };
+    let password = match &mail.password_file {
+        Some(file) => Some(std::fs::read_to_string(file).map_err(|err| (super::USAGE, format!("mail.password_file: cannot read {file:?}: {err}")))?.trim_end_matches(['\r', '\n']).to_owned()),
+        None => None,
+    };
+    Ok(Some(mail::Options { smtp: mail.smtp.clone(), password, from: mail.from.clone(), to: mail.to.clone(), digest: mail.digest.0 }))
+}
+
+pub fn pipeline(settings: &Settings, run: &Run) -> pipeline::Options {
+    let mut own = vec![settings.staging.path.clone(), settings.state.clone()];
+    if let VaultUrl::Directory(path) = &settings.vault.url {
+        own.push(path.clone());
+    }
+    pipeline::Options {
+        sources: settings.sources.iter().map(|source| spec(source, run)).collect(),
+        state: settings.state.clone(),
+        staging: settings.staging.path.clone(),
+        cap: settings.staging.cap.0,
+        pack: pack::Options {
+            retries: settings.pack.retries,
+            max_size: settings.pack.max_size.0,
+            max_members: settings.pack.max_members,
+            mark_bytes: settings.pack.checkpoint.0,
+            mark_every: settings.pack.checkpoint_every.0,
+        },
+        compress: compress(settings),
+        encrypt: encrypt(settings),
+        upload: upload::Options {
+            part_size: settings.vault.part_size.0,
+            concurrency: settings.vault.concurrency,
+            bandwidth: settings.upload.bandwidth,
+        },
+        storage_class: settings.vault.storage_class.clone(),
+        names: match settings.vault.names {
+            config::Names::Plain => pipeline::Names::Plain,
+            config::Names::Opaque => pipeline::Names::Opaque,
+        },
+        host: host(settings),
+        own,
+        once: run.once,
+    }
+}
+
+fn spec(source: &config::Source, run: &Run) -> SourceSpec {
+    SourceSpec {
+        name: source.name.clone(),
+        path: source.path.clone(),
+        filter: filter_options(source),
+        one_file_system: source.one_file_system,
+        require_mount: source.require_mount,
+        repeat: source.repeat.map(|repeat| repeat.0),
+        pass_now: run.pass_now.iter().any(|name| name == source.name.as_str()),
+    }
+}
+
+fn encrypt(settings: &Settings) -> Option<encrypt::Options> {
+    if settings.encrypt.method == Encryption::None {
+        return None;
+    }
+    let keys = match &settings.encrypt.passphrase_file {
+        Some(file) => encrypt::KeySource::Passphrase(file.clone()),
+        None => encrypt::KeySource::Certificates(settings.encrypt.recipients.clone()),
+    };
+    Some(encrypt::Options { keys, prove: settings.encrypt.prove })
+}

@@ -1,0 +1,216 @@
+//! The archiver: packs one piece after the other, sources taking turns, for as long as there is something due.
+//!
+//! It ends last of all in a run that ends by itself, because a piece that is found rotten farther down comes
+//! back to it.
+
+use super::{
+    context::{Context, Ended, Failure},
+    lane::{Lane, NotNow, Range, ResumedDraft},
+    records::local_manifests,
+    packing::{self, Packed as PackedNow},
+    retry::{Outcome, Patience},
+    spec::SourceSpec,
+};
+use crate::{
+    catalog::{NewPass, PieceRow},
+    durable,
+    fate::Fate,
+    name::PassId,
+    notice::Notice,
+    staging::{Packed, Piece},
+};
+use std::{sync::mpsc::SyncSender, time::Duration};
+
+/// How often a held source is looked at again.
+const HELD_WAIT: Duration = Duration::from_secs(60);
+/// How often an idle archiver looks around by itself; a ring of the bell wakes it at once.
+const IDLE_WAIT: Duration = Duration::from_secs(1);
+
+/// A source and how far this run is with it.
+struct Turn<'a> {
+    spec: &'a SourceSpec,
+    lane: Option<Lane>,
+    pass_now: bool,
+    draft: Option<ResumedDraft>,
+    held: Option<(String, Duration)>,
+    patience: Patience,
+}
+
+/// What a turn did.
+enum Turned {
+    /// Packed a piece, or made other headway.
+    Worked,
+    /// Nothing is due.
+    Idle,
+    Held,
+    Stopped,
+}
+
+pub fn run(ctx: &Context, drafts: Vec<(String, PassId, ResumedDraft)>, out: SyncSender<Piece<Packed>>) {
+    let mut turns: Vec<Turn> = ctx
+        .options
+        .sources
+        .iter()
+        .map(|spec| {
+            let open = ctx.catalog.open_pass(&spec.name).ok().flatten().map(|pass| pass.pass);
+            let draft = drafts
+                .iter()
+                .find(|(source, pass, _)| source == spec.name.as_str() && Some(*pass) == open)
+                .map(|(_, _, draft)| draft.clone());
+            Turn { spec, lane: None, pass_now: spec.pass_now, draft, held: None, patience: Patience::default() }
+        })
+        .collect();
+    loop {
+        let (mut worked, mut held) = (false, false);
+        for turn in &mut turns {
+            match turn.take(ctx, &out) {
+                Turned::Worked => worked = true,
+                Turned::Idle => {}
+                Turned::Held => held = true,
+                Turned::Stopped => return,
+            }
+            if ctx.is_stopping() {
+                return;
+            }
+        }
+        if worked {
+            continue;
+        }
+        if ctx.options.once && !is_busy(ctx, held) {
+            ctx.end(if held { Ended::Held } else { Ended::Complete });
+            return;
+        }
+        ctx.bell.wait(IDLE_WAIT);
+    }
+}
+
+/// Whether anything is still on its way: pieces behind the archiver, or passes that have not ended. The pass of
+/// a held source does not count.
+fn is_busy(ctx: &Context, held: bool) -> bool {
+    let under_way = ctx.catalog.undelivered().map_or(true, |pieces| !pieces.is_empty());
+    let open = |spec: &SourceSpec| ctx.catalog.open_pass(&spec.name).map_or(true, |pass| pass.is_some());
+    under_way || (!held && ctx.options.sources.iter().any(open))
+}
+
+impl Turn<'_> {
+    /// Packs at most one piece, so that sources take turns.
+    fn take(&mut self, ctx: &Context, out: &SyncSender<Piece<Packed>>) -> Turned {
+        if let Some((_, until)) = &self.held
+            && ctx.elapsed() < *until
+        {
+            return Turned::Held;
+        }
+        match self.step(ctx, out) {
+            Ok(turned) => {
+                self.held = None;
+                self.patience.succeeded(ctx);
+                turned
+            }
+            Err(NotNow::Held(why)) => {
+                self.lane = None;
+                if self.held.as_ref().is_none_or(|(told, _)| *told != why) {
+                    ctx.tell(Notice::PassHeld { source: self.spec.name.to_string(), why: why.clone() });
+                }
+                self.held = Some((why, ctx.elapsed() + HELD_WAIT));
+                Turned::Held
+            }
+            Err(NotNow::Failed(failure)) => self.failed(ctx, &failure),
+        }
+    }
+
+    /// Whatever failed, the lane is opened anew from what is durable: a restart and a normal day are one path.
+    fn failed(&mut self, ctx: &Context, failure: &Failure) -> Turned {
+        self.lane = None;
+        match self.patience.failed(ctx, failure) {
+            Outcome::Stopped => Turned::Stopped,
+            _ => Turned::Worked,
+        }
+    }
+
+    fn step(&mut self, ctx: &Context, out: &SyncSender<Piece<Packed>>) -> Result<Turned, NotNow> {
+        if let Some(lost) = ctx.catalog.to_repack()?.into_iter().find(|row| row.name.source == self.spec.name) {
+            return self.again(ctx, lost, out);
+        }
+        let Some(pass) = self.due(ctx)? else { return Ok(Turned::Idle) };
+        if self.lane.is_none() {
+            let resumed = ctx.catalog.resume_point(&self.spec.name, pass)?.is_some() || self.draft.is_some();
+            self.lane = Some(Lane::open(ctx, self.spec, pass, Range::Rest { draft: self.draft.take() })?);
+            ctx.tell(Notice::PassStarted { source: self.spec.name.to_string(), pass: pass.to_string(), resumed });
+        }
+        let Some(lane) = &mut self.lane else { return Ok(Turned::Idle) };
+        match packing::pack_next(ctx, self.spec, lane, None, out)? {
+            PackedNow::One => Ok(Turned::Worked),
+            PackedNow::End => {
+                let seen = ctx.catalog.totals(&self.spec.name, pass)?.seen;
+                ctx.catalog.walk_ended(&self.spec.name, pass, seen)?;
+                self.lane = None;
+                ctx.bell.ring();
+                Ok(Turned::Worked)
+            }
+        }
+    }
+
+    /// The pass that is to be walked on, begun if it is time.
+    fn due(&mut self, ctx: &Context) -> Result<Option<PassId>, NotNow> {
+        let source = &self.spec.name;
+        if let Some(pass) = ctx.catalog.open_pass(source)? {
+            return Ok(pass.walked.is_none().then_some(pass.pass));
+        }
+        let now = (ctx.clock)();
+        let last = ctx.catalog.passes(Some(source))?.first().map(|row| row.pass);
+        let is_due = match (last, self.spec.repeat) {
+            (None, _) => true,
+            _ if self.pass_now => true,
+            (Some(last), Some(repeat)) => now.duration_since(last.started()) >= jiff::SignedDuration::try_from(repeat).unwrap_or(jiff::SignedDuration::MAX),
+            (Some(_), None) => false,
+        };
+        if !is_due {
+            return Ok(None);
+        }
+        // Two passes never share an id, even if the clock was set back.
+        let pass = match last {
+            Some(last) if PassId::at(now) <= last => PassId::at(last.started() + jiff::SignedDuration::from_secs(1)),
+            _ => PassId::at(now),
+        };
+        // A source that must be held now does not even begin.
+        let lane = Lane::open(ctx, self.spec, pass, Range::Rest { draft: None })?;
+        ctx.catalog.begin_pass(&NewPass {
+            source: source.clone(),
+            pass,
+            host: ctx.host.clone(),
+            source_id: ctx.source_id(source)?,
+            filter_sha256: lane.filter.sha256(),
+        })?;
+        self.pass_now = false;
+        durable::create_dir(&local_manifests(&ctx.options.state, source, pass))?;
+        Ok(Some(pass))
+    }
+
+    /// Packs the range of a lost piece again, all of it in one turn.
+    fn again(&mut self, ctx: &Context, lost: PieceRow, out: &SyncSender<Piece<Packed>>) -> Result<Turned, NotNow> {
+        let rows = ctx.catalog.pieces(&lost.name.source, lost.name.pass)?;
+        let done = rows.iter().filter(|row| row.replaces == Some(lost.name.seq)).max_by(|a, b| a.position.cmp(&b.position));
+        let before = rows
+            .iter()
+            .filter(|row| row.replaces.is_none() && row.position < lost.position && row.name.seq != lost.name.seq)
+            .max_by_key(|row| (row.position.clone(), row.segment.map(|segment| segment.index)));
+        let range = Range::Again {
+            lost: Box::new(lost.clone()),
+            before: before.cloned().map(Box::new),
+            done: done.cloned().map(Box::new),
+        };
+        let is_done = done.is_some_and(|row| row.position >= lost.position);
+        if !is_done {
+            let mut lane = Lane::open(ctx, self.spec, lost.name.pass, range)?;
+            let only_one = lost.segment.is_some();
+            while matches!(packing::pack_next(ctx, self.spec, &mut lane, Some(lost.name.seq), out)?, PackedNow::One) {
+                if only_one {
+                    break;
+                }
+            }
+        }
+        ctx.catalog.set_replaced(&lost.name)?;
+        ctx.bell.ring();
+        Ok(Turned::Worked)
+    }
+}

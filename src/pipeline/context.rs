@@ -1,0 +1,239 @@
+//! What all stages share: the disk, the catalog, the vault, and how they learn of each other.
+
+use super::{Options, Parts};
+use crate::{
+    catalog::{Catalog, CatalogError},
+    encrypt::Encrypter,
+    fate::{Chain, Fate, Fateful, Trouble},
+    name::{PieceName, SourceName},
+    notice::{Monitor, Notice, Step},
+    staging::{Staging, Stop},
+    upload::{Ledger, LedgerError, Uploader},
+    vault::{Key, Vault},
+};
+use std::{
+    error::Error,
+    sync::{Arc, Condvar, Mutex, PoisonError, atomic::{AtomicU64, Ordering}},
+    time::{Duration, Instant},
+};
+use tokio_util::sync::CancellationToken;
+
+/// The time, which comes in by the parameter list.
+pub type Clock = Arc<dyn Fn() -> jiff::Timestamp + Send + Sync>;
+
+/// How a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// Everything that was due is delivered.
+    Complete,
+    /// It was told to; the rest goes on at the next start.
+    Stopped,
+    /// Sources are held, and nothing else is left to do.
+    Held,
+    Trouble(Trouble),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Finish {
+    pub ended: Ended,
+    /// Entries that were lost or damaged in the passes that this run worked on.
+    pub lost: u64,
+}
+
+impl Finish {
+    pub fn exit_code(self) -> u8 {
+        match self.ended {
+            Ended::Complete if self.lost > 0 => 3,
+            Ended::Complete | Ended::Stopped => 0,
+            Ended::Held => Trouble::Source.exit_code(),
+            Ended::Trouble(trouble) => trouble.exit_code(),
+        }
+    }
+}
+
+/// A failure, whatever room it comes from, with what must happen next.
+#[derive(Debug)]
+pub struct Failure {
+    pub fate: Fate,
+    pub trouble: Trouble,
+    pub error: Box<dyn Error + Send + Sync>,
+}
+
+impl<E: Fateful> From<E> for Failure {
+    fn from(err: E) -> Failure {
+        Failure { fate: err.fate(), trouble: err.trouble(), error: Box::new(err) }
+    }
+}
+
+impl Failure {
+    /// The piece as it stands here is not what it was when it was made.
+    pub fn rotten(what: impl Into<String>) -> Failure {
+        Failure { fate: Fate::Rotten, trouble: Trouble::Staging, error: what.into().into() }
+    }
+
+    pub fn chain(&self) -> String {
+        Chain(self.error.as_ref()).to_string()
+    }
+}
+
+/// Wakes whoever waits for something to happen anywhere in the pipeline.
+#[derive(Debug, Default)]
+pub struct Bell {
+    rings: Mutex<u64>,
+    rung: Condvar,
+}
+
+impl Bell {
+    pub fn ring(&self) {
+        *self.rings.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+        self.rung.notify_all();
+    }
+
+    /// Waits for a ring, at most this long. Spurious wake-ups are fine: who waits looks again.
+    pub fn wait(&self, at_most: Duration) {
+        let rings = self.rings.lock().unwrap_or_else(PoisonError::into_inner);
+        let _ = self.rung.wait_timeout(rings, at_most);
+    }
+}
+
+pub struct Context {
+    pub options: Options,
+    pub staging: Staging,
+    pub catalog: Catalog,
+    pub vault: Arc<dyn Vault>,
+    pub uploader: Uploader,
+    pub monitor: Arc<dyn Monitor>,
+    pub clock: Clock,
+    pub stop: Stop,
+    pub runtime: tokio::runtime::Handle,
+    pub bell: Bell,
+    /// Cancels what runs on the async workers; told together with `stop`.
+    pub cancel: CancellationToken,
+    pub host: String,
+    began: Instant,
+    ended: Mutex<Option<Ended>>,
+    lost: AtomicU64,
+}
+
+/// Uploads under way are kept in the catalog.
+struct CatalogLedger(Catalog);
+
+impl Ledger for CatalogLedger {
+    fn load(&self, key: &Key) -> Result<Option<String>, LedgerError> {
+        self.0.upload(key.as_str()).map_err(LedgerError::new)
+    }
+
+    fn save(&self, key: &Key, record: &str) -> Result<(), LedgerError> {
+        self.0.save_upload(key.as_str(), record).map_err(LedgerError::new)
+    }
+
+    fn forget(&self, key: &Key) -> Result<(), LedgerError> {
+        self.0.forget_upload(key.as_str()).map_err(LedgerError::new)
+    }
+}
+
+impl Context {
+    /// Checks the keys and settles the names under which this host's pieces stand.
+    pub fn new(parts: Parts, staging: Staging) -> Result<Context, Failure> {
+        let Parts { options, catalog, vault, monitor, clock, stop, cancel, gate, runtime } = parts;
+        if let Some(encrypt) = &options.encrypt {
+            Encrypter::open(encrypt)?;
+        }
+        let host = catalog.setting_or("host", || options.host.clone())?;
+        let ledger = Arc::new(CatalogLedger(catalog.clone()));
+        let uploader = Uploader::new(vault.clone(), ledger, gate, options.upload.clone());
+        Ok(Context {
+            options,
+            staging,
+            catalog,
+            vault,
+            uploader,
+            monitor,
+            clock,
+            stop,
+            runtime,
+            bell: Bell::default(),
+            cancel,
+            host,
+            began: Instant::now(),
+            ended: Mutex::new(None),
+            lost: AtomicU64::new(0),
+        })
+    }
+
+    pub fn tell(&self, notice: Notice) {
+        self.monitor.notice(&notice);
+    }
+
+    /// Since the run began; for measuring and for drafts that are made durable by time.
+    pub fn elapsed(&self) -> Duration {
+        self.began.elapsed()
+    }
+
+    pub fn is_stopping(&self) -> bool {
+        self.stop.is_told()
+    }
+
+    /// Ends the run, unless something ended it before.
+    pub fn end(&self, how: Ended) {
+        self.ended.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(how);
+        self.stop.tell();
+        self.cancel.cancel();
+        self.bell.ring();
+    }
+
+    /// Ends the run because of trouble that will not pass.
+    pub fn give_up(&self, trouble: Trouble, what: &str) {
+        self.tell(Notice::Trouble { trouble, what: what.to_owned(), retry_in: None });
+        self.end(Ended::Trouble(trouble));
+    }
+
+    pub fn finish_with(&self, failure: &Failure) -> Finish {
+        self.give_up(failure.trouble, &failure.chain());
+        self.finish()
+    }
+
+    pub fn count_lost(&self, lost: u64) {
+        self.lost.fetch_add(lost, Ordering::Relaxed);
+    }
+
+    pub fn finish(&self) -> Finish {
+        let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner).unwrap_or(Ended::Stopped);
+        Finish { ended, lost: self.lost.load(Ordering::Relaxed) }
+    }
+
+    /// The id under which a source stands in keys: its name, or a random id that the catalog keeps.
+    pub fn source_id(&self, source: &SourceName) -> Result<String, CatalogError> {
+        match self.options.names {
+            super::Names::Plain => Ok(source.to_string()),
+            super::Names::Opaque => self.catalog.setting_or(&format!("source-id.{source}"), random_id),
+        }
+    }
+
+    /// The directory of a pass in the vault, with the trailing `/`.
+    pub fn pass_prefix(&self, source: &SourceName, pass: crate::name::PassId) -> Result<String, CatalogError> {
+        let host = match self.options.names {
+            super::Names::Plain => self.host.clone(),
+            super::Names::Opaque => self.catalog.setting_or("host-id", random_id)?,
+        };
+        Ok(format!("{host}/{}/{pass}/", self.source_id(source)?))
+    }
+
+    /// What a step is told to have begun and ended with, around the work itself.
+    pub fn timed<R>(&self, step: Step, piece: &PieceName, len: u64, work: impl FnOnce() -> Result<(R, u64), Failure>) -> Result<R, Failure> {
+        self.tell(Notice::StepStarted { step, piece: piece.clone(), len, resumed_at: 0 });
+        let began = Instant::now();
+        let (made, output_len) = work()?;
+        self.tell(Notice::StepEnded { step, piece: piece.clone(), input_len: len, output_len, took: began.elapsed() });
+        Ok(made)
+    }
+}
+
+/// 64 bits from the system's random numbers, in hex.
+pub fn random_id() -> String {
+    let mut bytes = [0u8; 8];
+    // Asked at most a few times in the life of a catalog; a system without random numbers cannot encrypt either.
+    let filled = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty());
+    assert_eq!(filled, Ok(bytes.len()), "the system has random numbers");
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}

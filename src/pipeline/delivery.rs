@@ -1,0 +1,109 @@
+//! The uploader: takes sealed pieces to the vault, the manifest before the piece, and lets go of them only
+//! when the receipts of both are in the catalog.
+
+use super::{
+    context::{Context, Failure},
+    middle::lose,
+    records::SealedRecord,
+    retry::{Outcome, persist},
+};
+use crate::{
+    fate::{Fate, Trouble},
+    notice::Step,
+    staging::{Encrypted, Piece, Shelf, read_record},
+    upload::Parcel,
+    vault::{Key, ObjectSpec, checksum::BlockSums},
+};
+use std::{collections::BTreeMap, path::PathBuf, sync::mpsc::Receiver};
+
+/// The class of what must be readable at once.
+pub(super) const STANDARD: &str = "STANDARD";
+/// Names the vault and the version of what is in it.
+const VAULT_FILE: &str = "archiver.json";
+
+pub fn run(ctx: &Context, backlog: Vec<Piece<Encrypted>>, news: Receiver<Piece<Encrypted>>) {
+    let mut greeted = false;
+    for piece in backlog.into_iter().chain(news) {
+        let delivered = persist(ctx, || {
+            if !greeted {
+                greet(ctx)?;
+                greeted = true;
+            }
+            deliver_piece(ctx, &piece)
+        });
+        match delivered {
+            Outcome::Done(()) => {}
+            Outcome::Stopped => return,
+            Outcome::Rotten(why) => {
+                if !matches!(lose(ctx, piece.name(), &why), Outcome::Done(())) {
+                    return;
+                }
+            }
+        }
+        ctx.bell.ring();
+    }
+}
+
+/// Writes down once whose vault this is, and refuses one that is newer than we are.
+fn greet(ctx: &Context) -> Result<(), Failure> {
+    let key: Key = VAULT_FILE.parse()?;
+    ctx.runtime.block_on(async {
+        if let Some(receipt) = ctx.vault.head(&key).await? {
+            let text = ctx.vault.get_range(&key, 0, receipt.size.min(64 << 10)).await?;
+            let known: serde_json::Value = serde_json::from_slice(&text).unwrap_or_default();
+            return match known["format"].as_u64() {
+                Some(format) if format <= u64::from(crate::archive::manifest::FORMAT_VERSION) => Ok(()),
+                _ => Err(Failure {
+                    fate: Fate::Operator,
+                    trouble: Trouble::Vault,
+                    error: format!("{VAULT_FILE} in the vault is not of a format that this version knows").into(),
+                }),
+            };
+        }
+        let id = ctx.catalog.setting_or("vault-id", super::context::random_id)?;
+        let format = crate::archive::manifest::FORMAT_VERSION;
+        let bytes = format!("{}\n", serde_json::json!({ "format": format, "vault": id })).into_bytes();
+        let spec = spec(bytes.len() as u64, crate::vault::checksum::crc64(&bytes), STANDARD);
+        match ctx.vault.put(&key, &spec, bytes).await {
+            // Another host was faster, which is as good.
+            Err(err) if err.cause == crate::vault::Cause::Exists => Ok(()),
+            put => Ok(put?),
+        }
+    })
+}
+
+pub(super) fn spec(size: u64, crc64: crate::vault::Crc64, class: &str) -> ObjectSpec {
+    ObjectSpec { size, crc64, part_size: 0, storage_class: class.to_owned(), metadata: BTreeMap::new() }
+}
+
+fn deliver_piece(ctx: &Context, piece: &Piece<Encrypted>) -> Result<(), Failure> {
+    let name = piece.name();
+    let record: SealedRecord = read_record(&ctx.staging.list_file(name, Encrypted::RECORD))?;
+    ctx.timed(Step::Upload, name, piece.len(), || {
+        let manifest = ctx.staging.shelf_file::<Encrypted>(&record.manifest_file);
+        deliver(ctx, &record.manifest_key, manifest, record.manifest.len, &record.manifest_sums, STANDARD)?;
+        deliver(ctx, &record.key, piece.path().to_owned(), record.made.len, &record.sums, &ctx.options.storage_class)?;
+        ctx.catalog.set_delivered(name, record.key.as_str(), record.manifest_key.as_str(), (ctx.clock)())?;
+        ctx.staging.forget(name)?;
+        Ok(((), record.made.len + record.manifest.len))
+    })
+}
+
+/// Takes one file to the vault. Returns when a receipt proves that it is there.
+pub(super) fn deliver(ctx: &Context, key: &Key, file: PathBuf, len: u64, sums: &BlockSums, class: &str) -> Result<(), Failure> {
+    let parcel = Parcel { key: key.clone(), file, spec: spec(len, sums.whole(), class), sums: sums.clone() };
+    let progress = |bytes| ctx.monitor.progress(Step::Upload, bytes);
+    ctx.runtime.block_on(ctx.uploader.deliver(&parcel, &ctx.cancel, &progress))?;
+    Ok(())
+}
+
+impl crate::fate::Fateful for crate::vault::KeyError {
+    fn fate(&self) -> Fate {
+        Fate::Operator
+    }
+
+    fn trouble(&self) -> Trouble {
+        Trouble::Internal
+    }
+}
+

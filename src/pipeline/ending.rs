@@ -1,0 +1,278 @@
+//! The end of a pass: when all of its pieces are delivered, the listing of the tree and, last of all, the index
+//! go to the vault, and the pass is closed. An index in the vault says that everything it names is there.
+
+use super::{
+    context::{Context, Failure},
+    delivery::{STANDARD, deliver},
+    records::{local_manifest, local_manifests, read_manifest},
+    retry::{Outcome, persist},
+    sealing::Seal,
+};
+use crate::{
+    archive::{
+        listing::Listing,
+        manifest::{Counts, FORMAT_VERSION, member_name, split},
+    },
+    catalog::{PassRow, PieceRow, PieceState},
+    compress,
+    durable::{self, at},
+    fate::{Fate, Trouble},
+    notice::Notice,
+    staging::{Digest, Encrypted, HashingWriter, RecordError, Reservation, read_record, write_record},
+    vault::{Key, checksum::BlockSums},
+};
+use serde::{Deserialize, Serialize};
+use std::{
+    fs::File,
+    io::{BufWriter, Write},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+pub fn run(ctx: &Context) {
+    while !ctx.is_stopping() {
+        let ended = persist(ctx, || {
+            for pass in ready(ctx)? {
+                end_pass(ctx, &pass)?;
+            }
+            Ok(())
+        });
+        if matches!(ended, Outcome::Stopped) {
+            return;
+        }
+        ctx.bell.wait(LOOK_EVERY);
+    }
+}
+
+/// Passes that are walked to their end and whose every piece is in the vault.
+fn ready(ctx: &Context) -> Result<Vec<PassRow>, Failure> {
+    let mut ready = Vec::new();
+    for spec in &ctx.options.sources {
+        let Some(pass) = ctx.catalog.open_pass(&spec.name)? else { continue };
+        let pieces = ctx.catalog.pieces(&spec.name, pass.pass)?;
+        let open = |row: &PieceRow| !matches!(row.state, PieceState::Delivered | PieceState::Retired);
+        let lost = ctx.catalog.to_repack()?.iter().any(|row| row.name.source == spec.name);
+        if pass.walked.is_some() && !lost && !pieces.iter().any(open) {
+            ready.push(pass);
+        }
+    }
+    Ok(ready)
+}
+
+fn end_pass(ctx: &Context, pass: &PassRow) -> Result<(), Failure> {
+    let mut pieces = ctx.catalog.pieces(&pass.source, pass.pass)?;
+    let retired: Vec<u32> =
+        pieces.iter().filter(|row| row.state == PieceState::Retired).map(|row| row.name.seq).collect();
+    pieces.retain(|row| row.state == PieceState::Delivered);
+    let mut counts = Counts::default();
+    for row in &pieces {
+        counts.add(&serde_json::from_str(&row.counts).unwrap_or_default());
+    }
+    let prefix = ctx.pass_prefix(&pass.source, pass.pass)?;
+    let tree = PassObject { name: "tree.txt.xz", ctx, pass, prefix: &prefix };
+    tree.deliver(|out| write_tree(&ctx.options.state, &pieces, out))?;
+    let index = PassObject { name: "index.json.zst", ctx, pass, prefix: &prefix };
+    index.deliver(|out| write_index(ctx, pass, &pieces, &retired, &counts, out))?;
+
+    let lost: u64 = pieces.iter().map(|row| row.lost).sum();
+    ctx.catalog.end_pass(&pass.source, pass.pass, (ctx.clock)())?;
+    tree.forget()?;
+    index.forget()?;
+    ctx.count_lost(lost);
+    ctx.tell(Notice::PassEnded {
+        source: pass.source.to_string(),
+        pass: pass.pass.to_string(),
+        pieces: pieces.len() as u64,
+        entries: counts.seen,
+        archived: counts.clean + counts.changed,
+        lost,
+        clean: lost == 0 && counts.adds_up(),
+    });
+    ctx.bell.ring();
+    if counts.adds_up() {
+        return Ok(());
+    }
+    let error = format!("The pass {} of {} does not add up: {counts:?}", pass.pass, pass.source).into();
+    Err(Failure { fate: Fate::Operator, trouble: Trouble::Internal, error })
+}
+
+/// The whole tree of a pass as text, in walk order, from the manifests on this host.
+pub fn write_tree(state: &Path, pieces: &[PieceRow], out: &mut dyn Write) -> Result<(), Failure> {
+    let mut listing = Listing::new(out);
+    for row in pieces {
+        let path = local_manifest(state, &row.name);
+        for member in read_manifest(&path)?.members() {
+            listing.add(&member?).map_err(at("list", &path))?;
+        }
+    }
+    Ok(())
+}
+
+/// The index as it stands in the vault: `{"index": {…}}`.
+#[derive(Serialize)]
+struct Index<'a> {
+    format: u32,
+    program: &'static str,
+    host: &'a str,
+    source: &'a str,
+    source_id: &'a str,
+    pass: String,
+    /// In walk order.
+    pieces: Vec<IndexPiece>,
+    /// Seqs that were begun and stand for nothing.
+    retired: &'a [u32],
+    supersedes: Vec<String>,
+    counts: &'a Counts,
+    tar_bytes: u64,
+    sealed_bytes: u64,
+}
+
+#[derive(Serialize)]
+struct IndexPiece {
+    key: String,
+    manifest_key: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    first: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    first_b64: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_b64: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    segment: Option<[u32; 2]>,
+    members: u64,
+    tar_size: u64,
+    tar_sha256: String,
+    sealed_size: u64,
+    sealed_sha256: String,
+}
+
+fn index_piece(row: &PieceRow) -> IndexPiece {
+    let (first, first_b64) = split(&member_name(&row.first));
+    let (last, last_b64) = split(&member_name(&row.last));
+    IndexPiece {
+        key: row.key.clone().unwrap_or_default(),
+        manifest_key: row.manifest_key.clone().unwrap_or_default(),
+        first,
+        first_b64,
+        last,
+        last_b64,
+        segment: row.segment.map(|segment| [segment.index, segment.count]),
+        members: row.members,
+        tar_size: row.tar_size,
+        tar_sha256: row.tar_sha256.clone(),
+        sealed_size: row.sealed_size.unwrap_or(0),
+        sealed_sha256: row.sealed_sha256.clone().unwrap_or_default(),
+    }
+}
+
+fn write_index(ctx: &Context, pass: &PassRow, pieces: &[PieceRow], retired: &[u32], counts: &Counts, out: &mut dyn Write) -> Result<(), Failure> {
+    let index = Index {
+        format: FORMAT_VERSION,
+        program: concat!("archiver ", env!("CARGO_PKG_VERSION")),
+        host: &ctx.host,
+        source: pass.source.as_str(),
+        source_id: &pass.source_id,
+        pass: pass.pass.to_string(),
+        pieces: pieces.iter().map(index_piece).collect(),
+        retired,
+        supersedes: Vec::new(),
+        counts,
+        tar_bytes: pieces.iter().map(|row| row.tar_size).sum(),
+        sealed_bytes: pieces.iter().filter_map(|row| row.sealed_size).sum(),
+    };
+    let text = serde_json::to_vec(&serde_json::json!({ "index": index })).map_err(std::io::Error::other);
+    text.and_then(|text| out.write_all(&text)).map_err(|err| Failure::from(at("write", Path::new("index.json"))(err)))
+}
+
+/// What is known of a pass object in staging that is on its way.
+#[derive(Serialize, Deserialize)]
+struct ObjectRecord {
+    made: Digest,
+    sums: BlockSums,
+}
+
+/// The listing or the index of a pass. It is sealed once and kept until the pass has ended, so that whatever
+/// interrupts its delivery, the same bytes go on.
+struct PassObject<'a> {
+    name: &'static str,
+    ctx: &'a Context,
+    pass: &'a PassRow,
+    prefix: &'a str,
+}
+
+impl PassObject<'_> {
+    fn file_name(&self, suffix: &str) -> String {
+        format!("{}.{}.{}{suffix}", self.pass.source, self.pass.pass, self.name)
+    }
+
+    fn record(&self) -> PathBuf {
+        local_manifests(&self.ctx.options.state, &self.pass.source, self.pass.pass).join(format!("{}.sealed", self.name))
+    }
+
+    fn deliver(&self, write: impl FnOnce(&mut dyn Write) -> Result<(), Failure>) -> Result<(), Failure> {
+        let ctx = self.ctx;
+        let mut seal = Seal::open(ctx)?;
+        let suffix = seal.method().suffix();
+        let key: Key = format!("{}{}{suffix}", self.prefix, self.name).parse()?;
+        let sealed = ctx.staging.shelf_file::<Encrypted>(&self.file_name(suffix));
+        let record = match read_record::<ObjectRecord>(&self.record()) {
+            Ok(record) if sealed.exists() => record,
+            Ok(_) | Err(RecordError::Missing(_) | RecordError::Damaged { .. }) => {
+                if ctx.runtime.block_on(ctx.vault.head(&key))?.is_some() {
+                    // Delivered by a run that ended before it could say so.
+                    return Ok(());
+                }
+                let made = self.seal(&mut seal, &sealed, write)?;
+                write_record(&self.record(), &made)?;
+                made
+            }
+            Err(err) => return Err(err.into()),
+        };
+        deliver(ctx, &key, sealed, record.made.len, &record.sums, STANDARD)
+    }
+
+    fn seal(&self, seal: &mut Seal, sealed: &Path, write: impl FnOnce(&mut dyn Write) -> Result<(), Failure>) -> Result<ObjectRecord, Failure> {
+        let ctx = self.ctx;
+        // Both forms of a listing are small beside a piece; it waits its turn for room all the same.
+        let clear_path = local_manifests(&ctx.options.state, &self.pass.source, self.pass.pass).join(self.name);
+        durable::create_dir(clear_path.parent().expect("a listing lies in a directory"))?;
+        let tmp = clear_path.with_extension("new");
+        durable::remove(&tmp)?;
+        let file = durable::create(&tmp)?;
+        let mut out = HashingWriter::new(BufWriter::new(&file));
+        let tally = out.tally();
+        if self.name.ends_with(".xz") {
+            let mut xz = compress::xz_writer(&mut out).map_err(at("write", &tmp))?;
+            write(&mut xz)?;
+            xz.finish().map_err(at("write", &tmp))?;
+        } else {
+            let mut zstd = compress::zstd_writer(&mut out).map_err(at("write", &tmp))?;
+            write(&mut zstd)?;
+            zstd.finish().map_err(at("write", &tmp))?;
+        }
+        out.flush().map_err(at("write", &tmp))?;
+        drop(out);
+        durable::publish(&file, &tmp, &clear_path)?;
+        let clear = tally.digest();
+        let id = self.file_name("");
+        let need = Reservation(clear.len + clear.len / 100 + (128 << 10));
+        ctx.staging.budget().reserve(&id, need, &|| ctx.is_stopping())?;
+        let input = File::open(&clear_path).map_err(at("open", &clear_path))?;
+        let file_name = sealed.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let made = seal.object(ctx, &input, &clear, file_name)?;
+        Ok(ObjectRecord { made: made.digest, sums: made.sums })
+    }
+
+    fn forget(&self) -> Result<(), Failure> {
+        for encryption in [crate::name::Encryption::OpenPgp, crate::name::Encryption::None] {
+            durable::remove(&self.ctx.staging.shelf_file::<Encrypted>(&self.file_name(encryption.suffix())))?;
+        }
+        durable::remove(&self.record())?;
+        self.ctx.staging.budget().release(&self.file_name(""));
+        Ok(())
+    }
+}

@@ -1,0 +1,62 @@
+//! When uploading is allowed.
+
+use super::context::Clock;
+use crate::{
+    notice::{Monitor, Notice},
+    upload::Gate,
+    window::Window,
+};
+use async_trait::async_trait;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+/// How often a closed window is looked at: a predicate on local time, evaluated often, needs no arithmetic on
+/// timers, which clock changes and suspends would make wrong.
+const LOOK_EVERY: Duration = Duration::from_secs(10);
+
+/// Uploads go at all times.
+pub struct AlwaysOpen;
+
+#[async_trait]
+impl Gate for AlwaysOpen {
+    async fn opened(&self) {}
+}
+
+/// Uploads go while the window is open, in the local time of a zone.
+pub struct WindowGate {
+    window: Window,
+    zone: jiff::tz::TimeZone,
+    clock: Clock,
+    monitor: Arc<dyn Monitor>,
+    waiting: AtomicBool,
+}
+
+impl WindowGate {
+    pub fn new(window: Window, zone: jiff::tz::TimeZone, clock: Clock, monitor: Arc<dyn Monitor>) -> WindowGate {
+        WindowGate { window, zone, clock, monitor, waiting: AtomicBool::new(false) }
+    }
+}
+
+#[async_trait]
+impl Gate for WindowGate {
+    async fn opened(&self) {
+        loop {
+            let now = (self.clock)();
+            if self.window.is_open_at(now, &self.zone) {
+                self.waiting.store(false, Ordering::Relaxed);
+                return;
+            }
+            if !self.waiting.swap(true, Ordering::Relaxed) {
+                let opens = self.window.next_change(now, &self.zone);
+                let opens = opens.map_or("never".to_owned(), |at| at.to_zoned(self.zone.clone()).strftime("%a %H:%M").to_string());
+                self.monitor.notice(&Notice::WaitingForWindow { opens });
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! One source on its way through a pass: the walk, the cut, and where the last run left off.
+
+use super::{
+    context::{Context, Failure},
+    spec::SourceSpec,
+};
+use crate::{
+    archive::{
+        cut::{Cut, Limits, Plan},
+        entry::Walked,
+        filter::Filter,
+        header,
+        pack::Mark,
+        tree::{SourceError, Tree},
+        walk::{self, Position, Walk},
+    },
+    catalog::PieceRow,
+    name::PassId,
+    path::SourcePath,
+};
+use std::{os::unix::fs::MetadataExt, sync::Arc};
+
+/// A source that is being walked.
+pub struct Lane {
+    pub pass: PassId,
+    pub tree: Arc<Tree>,
+    pub filter: Arc<Filter>,
+    pub cut: Cut<Walk>,
+    /// The draft that goes on with the first plan.
+    pub draft: Option<ResumedDraft>,
+}
+
+/// A draft that a run before left behind, to go on with.
+#[derive(Clone, Debug)]
+pub struct ResumedDraft {
+    pub seq: u32,
+    pub mark: Mark,
+}
+
+/// Why a source cannot be worked on now; not an error of ours.
+#[derive(Debug)]
+pub enum NotNow {
+    Held(String),
+    Failed(Failure),
+}
+
+impl<E: Into<Failure>> From<E> for NotNow {
+    fn from(err: E) -> NotNow {
+        NotNow::Failed(err.into())
+    }
+}
+
+/// What of the walk is to be packed.
+pub enum Range {
+    /// On from where the pass is.
+    Rest { draft: Option<ResumedDraft> },
+    /// What a lost piece held, once more; `done` is the farthest piece that stands for part of it already.
+    Again { lost: Box<PieceRow>, before: Option<Box<PieceRow>>, done: Option<Box<PieceRow>> },
+}
+
+impl Lane {
+    pub fn open(ctx: &Context, spec: &SourceSpec, pass: PassId, range: Range) -> Result<Lane, NotNow> {
+        let tree = open_tree(ctx, spec)?;
+        let filter = Arc::new(Filter::new(&spec.filter)?);
+        let own = ctx.options.own.iter().filter_map(|dir| std::fs::metadata(dir).ok()).map(|meta| (meta.dev(), meta.ino())).collect();
+        let options = walk::Options { one_file_system: spec.one_file_system, own };
+        let limits = Limits {
+            max_size: ctx.options.pack.max_size,
+            max_members: ctx.options.pack.max_members,
+            estimate: header::estimate,
+            ancestor: header::ancestor,
+        };
+        let walk = |from| Cut::new(Walk::new(tree.clone(), filter.clone(), options, from), limits);
+        let (cut, draft) = match range {
+            Range::Rest { draft: Some(draft) } => {
+                let mut cut = walk(Position::After(draft.mark.position()));
+                cut.resume_draft(draft.mark.plan_last());
+                (cut, Some(draft))
+            }
+            Range::Rest { draft: None } => (resume(ctx.catalog.resume_point(&spec.name, pass)?.as_ref(), walk), None),
+            Range::Again { lost, before, done } => {
+                let mut cut = again(&lost, before.as_deref(), done.as_deref(), walk);
+                cut.stop_after(lost.position.clone());
+                (cut, None)
+            }
+        };
+        Ok(Lane { pass, tree, filter, cut, draft })
+    }
+
+    /// The next piece to be packed. What the source itself refuses holds it.
+    pub fn next_plan(&mut self) -> Result<Option<Plan>, NotNow> {
+        self.cut.next_plan().map_err(|err: SourceError| NotNow::Held(crate::fate::Chain(&err).to_string()))
+    }
+
+    pub fn hand_back(&mut self, items: Vec<Walked>) {
+        self.cut.hand_back(items);
+    }
+}
+
+/// Goes on behind the farthest piece of the pass.
+fn resume(last: Option<&PieceRow>, walk: impl FnOnce(Position) -> Cut<Walk>) -> Cut<Walk> {
+    let Some(last) = last else { return walk(Position::Start) };
+    match last.unfinished_file() {
+        Some((file, segment)) => {
+            let mut cut = walk(Position::At(file.path.clone()));
+            cut.resume_segments(file, segment.count, segment.len, segment.index + 1);
+            cut
+        }
+        None => walk(Position::After(last.position.clone())),
+    }
+}
+
+/// Goes over the range of a lost piece again, behind what already stands for part of it.
+fn again(lost: &PieceRow, before: Option<&PieceRow>, done: Option<&PieceRow>, walk: impl FnOnce(Position) -> Cut<Walk>) -> Cut<Walk> {
+    if let Some((file, segment)) = lost.file() {
+        let mut cut = walk(Position::At(file.path.clone()));
+        cut.resume_segments(file, segment.count, segment.len, segment.index);
+        return cut;
+    }
+    resume(done.or(before), walk)
+}
+
+/// Opens the source, or says why it must be held: an archive of a source that is not there would say that
+/// everything in it was deleted.
+fn open_tree(ctx: &Context, spec: &SourceSpec) -> Result<Arc<Tree>, NotNow> {
+    let tree = Tree::open(&spec.path).map_err(|err| NotNow::Held(crate::fate::Chain(&err).to_string()))?;
+    let held = |why: String| Err(NotNow::Held(why));
+    if spec.require_mount {
+        match walk::check_mount(&spec.path) {
+            Ok(true) => {}
+            Ok(false) => return held(format!("{:?} is not a mount point, and require_mount is set", spec.path)),
+            Err(err) => return held(format!("Cannot see whether {:?} is a mount point: {err}", spec.path)),
+        }
+    }
+    match walk::is_empty_dir(&spec.path) {
+        Ok(true) if had_entries(ctx, spec)? => held(format!("{:?} is empty, and was not before", spec.path)),
+        Ok(_) => Ok(Arc::new(tree)),
+        Err(err) => held(format!("Cannot list {:?}: {err}", spec.path)),
+    }
+}
+
+fn had_entries(ctx: &Context, spec: &SourceSpec) -> Result<bool, Failure> {
+    for pass in ctx.catalog.passes(Some(&spec.name))? {
+        if ctx.catalog.pieces(&spec.name, pass.pass)?.iter().any(|piece| piece.last != SourcePath::root()) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}

@@ -1,0 +1,319 @@
+//! The middle stages: take a piece from one shelf to the next, each with the same guarantees.
+//!
+//! The input is checked against the digest that was recorded when it was made: if it differs, the piece is
+//! rotten and is made again from the source. The output is read back from the disk and proven equal before the
+//! input goes: if it differs, the stage works again.
+
+use super::{
+    context::{Context, Failure},
+    records::CompressedRecord,
+    retry::{Outcome, persist},
+    sealing,
+};
+use crate::{
+    archive::list::MemberList,
+    compress::{Blocks, Compressor},
+    durable::at,
+    fate::Fate,
+    name::{Compression, PieceName},
+    notice::{Notice, Step},
+    stage::{Job, Mark, Transform},
+    staging::{
+        Compressed, Digest, Draft, Encrypted, HashingWriter, Packed, Piece, Reservation, Shelf, Source, Tally, drop_pages,
+        read_record, write_record,
+    },
+    vault::checksum::{BlockSums, BlockSumsWriter},
+};
+use serde::{Deserialize, Serialize};
+use std::{
+    fs::File,
+    io::{self, Read, Seek, SeekFrom, Write},
+    sync::mpsc::{Receiver, SyncSender},
+};
+
+/// Where a draft goes on after a restart, and what must stand before that place in it. The input needs no such
+/// digest: all of it is read again, and held against its own at the end.
+#[derive(Debug, Serialize, Deserialize)]
+struct MarkRecord<S> {
+    mark: Mark<S>,
+    output: Digest,
+}
+
+/// What a stage made.
+#[derive(Debug)]
+pub struct Made<S> {
+    pub summary: S,
+    pub digest: Digest,
+    pub sums: BlockSums,
+}
+
+/// Takes pieces from the backlog, then from the channel, until the sender is gone or a stop is told.
+fn each<A: Shelf>(ctx: &Context, backlog: Vec<Piece<A>>, news: Receiver<Piece<A>>, mut work: impl FnMut(Piece<A>) -> Outcome<()>) {
+    for piece in backlog.into_iter().chain(news) {
+        let name = piece.name().clone();
+        if ctx.is_stopping() {
+            return;
+        }
+        match work(piece) {
+            Outcome::Done(()) => {}
+            Outcome::Stopped => return,
+            Outcome::Rotten(why) => match lose(ctx, &name, &why) {
+                Outcome::Done(()) => {}
+                _ => return,
+            },
+        }
+    }
+}
+
+/// Gives a piece up whose local form is lost or rotten: its range is packed again from the source.
+pub(super) fn lose(ctx: &Context, name: &PieceName, why: &str) -> Outcome<()> {
+    ctx.tell(Notice::PieceRotten { piece: name.clone(), why: why.to_owned() });
+    let lost = persist(ctx, || {
+        ctx.catalog.set_retired(name, why)?;
+        Ok(ctx.staging.forget(name)?)
+    });
+    ctx.bell.ring();
+    lost
+}
+
+pub fn compress(ctx: &Context, backlog: Vec<Piece<Packed>>, news: Receiver<Piece<Packed>>, out: SyncSender<Piece<Compressed>>) {
+    each(ctx, backlog, news, |piece| {
+        let next = match persist(ctx, || compress_piece(ctx, &piece)) {
+            Outcome::Done(next) => next,
+            Outcome::Stopped => return Outcome::Stopped,
+            Outcome::Rotten(why) => return Outcome::Rotten(why),
+        };
+        hand_on(ctx, &piece, next, &out)
+    });
+}
+
+pub fn encrypt(ctx: &Context, backlog: Vec<Piece<Compressed>>, news: Receiver<Piece<Compressed>>, out: SyncSender<Piece<Encrypted>>) {
+    each(ctx, backlog, news, |piece| {
+        let next = match persist(ctx, || sealing::seal_piece(ctx, &piece)) {
+            Outcome::Done(next) => next,
+            Outcome::Stopped => return Outcome::Stopped,
+            Outcome::Rotten(why) => return Outcome::Rotten(why),
+        };
+        hand_on(ctx, &piece, next, &out)
+    });
+}
+
+/// Away with the old, now that the new is safe, and on with the news. A crash leaves two copies, never none.
+fn hand_on<A: Shelf, B: Shelf>(ctx: &Context, old: &Piece<A>, new: Piece<B>, out: &SyncSender<Piece<B>>) -> Outcome<()> {
+    let gone = persist(ctx, || Ok(old.discard()?));
+    if !matches!(gone, Outcome::Done(())) {
+        return gone;
+    }
+    let list_len = list_len(ctx, new.name());
+    ctx.staging.budget().shrink(&new.name().id(), Reservation::standing(new.len(), list_len));
+    // The receiver is gone only when the run ends; the piece is on its shelf for the next one.
+    if out.send(new).is_err() { Outcome::Stopped } else { Outcome::Done(()) }
+}
+
+/// Bytes of a piece's member list.
+pub(super) fn list_len(ctx: &Context, name: &PieceName) -> u64 {
+    std::fs::metadata(ctx.staging.list_file(name, Packed::RECORD)).map_or(0, |meta| meta.len())
+}
+
+fn compress_piece(ctx: &Context, piece: &Piece<Packed>) -> Result<Piece<Compressed>, Failure> {
+    let name = piece.name();
+    let (packed, _) = MemberList::open(&ctx.staging.list_file(name, Packed::RECORD))?;
+    let clear = Digest { len: packed.tar_size, sha256: packed.tar_sha256 };
+    let options = &ctx.options.compress;
+    let file_name = format!("{name}.tar{}", options.method.suffix());
+    let record_path = ctx.staging.list_file(name, Compressed::RECORD);
+    let record = |made, blocks| CompressedRecord {
+        compression: options.method,
+        level: (options.method != Compression::None).then_some(options.level),
+        clear: clear.clone(),
+        made,
+        blocks,
+    };
+    ctx.timed(Step::Compress, name, piece.len(), || {
+        let input = File::open(piece.path()).map_err(at("open", piece.path()))?;
+        let next = if options.method == Compression::None {
+            check(ctx, &input, &clear, Step::Compress)?;
+            write_record(&record_path, &record(clear.clone(), vec![[0, 0]]))?;
+            ctx.staging.forward::<Packed, Compressed>(piece)?
+        } else {
+            let mut compressor = Compressor::new(options)?;
+            let (draft, made) = convert::<_, Compressed>(ctx, &mut compressor, &input, &clear, &file_name, true)?;
+            let Blocks { blocks } = made.summary;
+            write_record(&record_path, &record(made.digest, blocks))?;
+            ctx.staging.publish(draft, name, &format!(".tar{}", options.method.suffix()))?
+        };
+        let made = read_record::<CompressedRecord>(&record_path)?.made;
+        ctx.catalog.set_compressed(name, made.len, &made.sha256)?;
+        let len = next.len();
+        Ok((next, len))
+    })
+}
+
+/// Reads a file whole and checks that it is what was recorded; gives its block checksums.
+pub(super) fn check(ctx: &Context, file: &File, expect: &Digest, step: Step) -> Result<BlockSums, Failure> {
+    let progress = |bytes| ctx.monitor.progress(step, bytes);
+    let mut input = Source::new(file, &ctx.stop, &progress);
+    let tally = input.tally();
+    let mut sums = BlockSumsWriter::default();
+    io::copy(&mut input, &mut sums).map_err(read_failure)?;
+    same(&tally.digest(), expect, "The input")?;
+    Ok(sums.finish())
+}
+
+fn same(found: &Digest, expect: &Digest, what: &str) -> Result<(), Failure> {
+    if found == expect {
+        return Ok(());
+    }
+    Err(Failure::rotten(format!(
+        "{what} is not what was recorded: {} bytes with SHA-256 {}, not {} bytes with {}",
+        found.len, found.sha256, expect.len, expect.sha256
+    )))
+}
+
+fn read_failure(err: io::Error) -> Failure {
+    let fate = if crate::fate::Stopped::caused(&err) { Fate::Stopped } else { Fate::Retry };
+    Failure { fate, trouble: crate::fate::Trouble::Staging, error: Box::new(err) }
+}
+
+/// Runs a transform from a file to a draft, from the draft's mark if there is one, and proves the draft by
+/// opening it again. A draft that can go on survives a failure.
+pub(super) fn convert<T: Transform, B: Shelf>(
+    ctx: &Context,
+    transform: &mut T,
+    input: &File,
+    expect: &Digest,
+    file_name: &str,
+    proves: bool,
+) -> Result<(Draft<B>, Made<T::Summary>), Failure> {
+    let (draft, from) = begin::<T::Summary, B>(ctx, input, file_name)?;
+    let made = apply(ctx, transform, input, expect, &draft, from).and_then(|(summary, digest)| {
+        let sums = prove(ctx, transform, &draft, expect, &digest, proves)?;
+        Ok(Made { summary, digest, sums })
+    });
+    match made {
+        Ok(made) => Ok((draft, made)),
+        Err(failure) => {
+            if failure.fate == Fate::Stopped {
+                draft.keep_if_marked();
+            }
+            Err(failure)
+        }
+    }
+}
+
+/// Where a stage begins: the tallies of what is behind it already.
+struct From<S> {
+    mark: Mark<S>,
+    input: Tally,
+    output: Tally,
+}
+
+/// Opens the draft at its mark when everything before the mark still stands on both sides, else a new one.
+fn begin<S: Clone + for<'de> Deserialize<'de>, B: Shelf>(ctx: &Context, input: &File, file_name: &str) -> Result<(Draft<B>, Option<From<S>>), Failure> {
+    let none = |_: u64| {};
+    if let Ok(record) = read_record::<MarkRecord<S>>(&ctx.staging.mark_file(file_name))
+        && let Ok(draft) = ctx.staging.reopen_draft::<B>(file_name)
+    {
+        let mut read = Source::new(input, &ctx.stop, &none);
+        let mut written = Source::new(draft.file(), &ctx.stop, &none);
+        let stands = read.skip(record.mark.input).and_then(|()| written.skip(record.mark.output));
+        if let Err(err) = &stands
+            && crate::fate::Stopped::caused(err)
+        {
+            draft.keep_if_marked();
+            return Err(read_failure(io::Error::other(crate::fate::Stopped)));
+        }
+        if stands.is_ok() && written.tally().digest() == record.output {
+            draft.file().set_len(record.mark.output).map_err(at("truncate", draft.path()))?;
+            let from = From { mark: record.mark, input: read.tally(), output: written.tally() };
+            return Ok((draft, Some(from)));
+        }
+    }
+    let mut input = input;
+    input.seek(SeekFrom::Start(0)).map_err(read_failure)?;
+    crate::durable::remove(&ctx.staging.mark_file(file_name))?;
+    Ok((ctx.staging.draft(file_name)?, None))
+}
+
+fn apply<T: Transform, B: Shelf>(
+    ctx: &Context,
+    transform: &mut T,
+    input: &File,
+    expect: &Digest,
+    draft: &Draft<B>,
+    from: Option<From<T::Summary>>,
+) -> Result<(T::Summary, Digest), Failure> {
+    let progress = |bytes| ctx.monitor.progress(T::STEP, bytes);
+    let (mark, read_tally, written_tally) = match from {
+        Some(from) => (Some(from.mark), from.input, from.output),
+        None => (None, Tally::default(), Tally::default()),
+    };
+    let mut file = draft.file();
+    file.seek(SeekFrom::Start(mark.as_ref().map_or(0, |mark| mark.output))).map_err(read_failure)?;
+    let mut source = Source::after(input, &ctx.stop, &progress, read_tally.clone());
+    let mut writer = HashingWriter::after(file, written_tally.clone());
+    let mut save = |mark: &Mark<T::Summary>| -> io::Result<()> {
+        draft.file().sync_data()?;
+        let record = MarkRecord { mark: mark.clone(), output: written_tally.digest() };
+        debug_assert_eq!(record.output.len, mark.output, "a mark is called when all before it is written");
+        write_record(draft.mark_path(), &record).map_err(io::Error::other)
+    };
+    let summary = transform.apply(Job {
+        input: &mut source,
+        input_len: expect.len,
+        output: &mut writer,
+        from: mark,
+        mark: &mut save,
+        stop: &|| ctx.stop.is_told(),
+    })?;
+    same(&read_tally.digest(), expect, "The input")?;
+    Ok((summary, written_tally.digest()))
+}
+
+/// Reads the draft back from the disk, not from the cache, opens it as a reader would years later, and compares.
+fn prove<T: Transform, B: Shelf>(
+    ctx: &Context,
+    transform: &mut T,
+    draft: &Draft<B>,
+    expect: &Digest,
+    made: &Digest,
+    proves: bool,
+) -> Result<BlockSums, Failure> {
+    let mut file = draft.file();
+    file.sync_data().map_err(at("flush", draft.path()))?;
+    drop_pages(file);
+    file.seek(SeekFrom::Start(0)).map_err(at("read", draft.path()))?;
+    let none = |_: u64| {};
+    let source = Source::new(file, &ctx.stop, &none);
+    let read = source.tally();
+    let mut tee = Tee { source, sums: BlockSumsWriter::default() };
+    let proven = (|| -> Result<(), Failure> {
+        if proves {
+            let mut clear = HashingWriter::new(io::sink());
+            transform.prove(&mut tee, &mut clear)?;
+            same(&clear.tally().digest(), expect, "What comes out of the output")?;
+        }
+        io::copy(&mut tee, &mut io::sink()).map_err(read_failure)?;
+        same(&read.digest(), made, "The output")
+    })();
+    proven.map_err(|failure| match failure.fate {
+        // The input is as it was: the stage works again, from the beginning.
+        Fate::Rotten => Failure { fate: Fate::Retry, ..failure },
+        _ => failure,
+    })?;
+    Ok(tee.sums.finish())
+}
+
+/// Reads, and records the checksums of what is read.
+struct Tee<'a> {
+    source: Source<'a>,
+    sums: BlockSumsWriter,
+}
+
+impl Read for Tee<'_> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let len = self.source.read(buf)?;
+        self.sums.write_all(&buf[..len])?;
+        Ok(len)
+    }
+}

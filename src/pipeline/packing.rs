@@ -1,0 +1,227 @@
+//! One piece, from its plan to its place on the shelf of packed ones.
+
+use super::{
+    context::{Context, Failure},
+    lane::{Lane, NotNow},
+    spec::{Names, SourceSpec},
+};
+use crate::{
+    archive::{
+        cut::Plan,
+        entry::Walked,
+        pack::{self, Mark, Outcome, PackError, PackJob},
+    },
+    catalog::{PackedRow, SegmentRow},
+    durable::{self, at},
+    fate::{Fate, Stopped},
+    name::{Label, PieceName},
+    notice::{Notice, Severity, Step},
+    staging::{Draft, Packed as PackedState, Piece, Reservation, Shelf, write_record},
+};
+use std::{fs::File, sync::mpsc::SyncSender};
+
+/// Suffix of the record from which the catalog's row of a packed piece is made again after a crash.
+pub(super) const ROW_RECORD: &str = ".row.json";
+
+/// What came of it.
+pub enum Packed {
+    One,
+    /// The walk is at its end.
+    End,
+}
+
+/// Bytes of a member list that one entry can take: the line without its path, and the path with its escapes.
+fn list_bound(plan: &Plan) -> u64 {
+    let line = |item: &Walked| 420 + 2 * item.path().as_bytes().len() as u64;
+    plan.items.iter().map(line).sum::<u64>() + 64 * 1024
+}
+
+/// The largest tar that this plan may become: metadata is larger than stat tells, and files grow.
+fn tar_bound(plan: &Plan, max_size: u64) -> u64 {
+    (plan.tar_size + plan.tar_size / 20 + plan.members.saturating_mul(512).min(64 << 20) + (1 << 20)).min(max_size)
+}
+
+/// Packs the next plan of a lane. `replaces`: the seq of the lost piece whose range this is.
+pub fn pack_next(
+    ctx: &Context,
+    spec: &SourceSpec,
+    lane: &mut Lane,
+    replaces: Option<u32>,
+    out: &SyncSender<Piece<PackedState>>,
+) -> Result<Packed, NotNow> {
+    let Some(plan) = lane.next_plan()? else { return Ok(Packed::End) };
+    let draft = lane.draft.take();
+    let seq = match &draft {
+        Some(draft) => draft.seq,
+        None => ctx.catalog.next_seq(&spec.name, lane.pass)?,
+    };
+    let name = PieceName { source: spec.name.clone(), pass: lane.pass, seq, label: None };
+    let id = name.id();
+    let tar_max = tar_bound(&plan, ctx.options.pack.max_size);
+    let tar_max = draft.as_ref().map_or(tar_max, |draft| tar_max.saturating_add(draft.mark.tar_len).min(ctx.options.pack.max_size));
+    let need = Reservation::planned(tar_max, list_bound(&plan) + draft.as_ref().map_or(0, |draft| draft.mark.list_len));
+    reserve(ctx, &id, need)?;
+    let planned = plan.tar_size;
+    ctx.tell(Notice::StepStarted {
+        step: Step::Pack,
+        piece: name.clone(),
+        len: planned,
+        resumed_at: draft.as_ref().map_or(0, |draft| draft.mark.tar_len),
+    });
+    let began = ctx.elapsed();
+    match pack_plan(ctx, lane, &name, plan, tar_max, draft.map(|draft| draft.mark), replaces) {
+        Ok((piece, handed_back)) => {
+            lane.hand_back(handed_back);
+            ctx.tell(Notice::StepEnded {
+                step: Step::Pack,
+                piece: piece.name().clone(),
+                input_len: planned,
+                output_len: piece.len(),
+                took: ctx.elapsed().saturating_sub(began),
+            });
+            ctx.staging.budget().shrink(&id, Reservation::standing(piece.len(), super::middle::list_len(ctx, piece.name())));
+            if out.send(piece).is_err() {
+                return Err(NotNow::Failed(Stopped.into()));
+            }
+            Ok(Packed::One)
+        }
+        Err(Cannot::TooLarge(items)) => {
+            // The cut now knows the true size, and makes segments.
+            ctx.staging.budget().release(&id);
+            lane.hand_back(items);
+            Ok(Packed::One)
+        }
+        Err(Cannot::Failed(failure)) => {
+            ctx.staging.budget().release(&id);
+            Err(NotNow::Failed(failure))
+        }
+    }
+}
+
+fn reserve(ctx: &Context, id: &str, need: Reservation) -> Result<(), Failure> {
+    let budget = ctx.staging.budget();
+    if !budget.try_reserve(id, need) {
+        ctx.tell(Notice::WaitingForSpace { step: Step::Pack, wanted: need.0, free: budget.free() });
+        budget.reserve(id, need, &|| ctx.is_stopping())?;
+    }
+    Ok(())
+}
+
+enum Cannot {
+    TooLarge(Vec<Walked>),
+    Failed(Failure),
+}
+
+impl<E: Into<Failure>> From<E> for Cannot {
+    fn from(err: E) -> Cannot {
+        Cannot::Failed(err.into())
+    }
+}
+
+fn pack_plan(
+    ctx: &Context,
+    lane: &Lane,
+    name: &PieceName,
+    plan: Plan,
+    tar_max: u64,
+    from: Option<Mark>,
+    replaces: Option<u32>,
+) -> Result<(Piece<PackedState>, Vec<Walked>), Cannot> {
+    let segment = plan.segment.as_ref().map(|segment| SegmentRow {
+        index: segment.index,
+        count: segment.count,
+        offset: segment.offset,
+        len: segment.len,
+        file_size: segment.file.meta.size,
+    });
+    let fixed = plan.segment.as_ref().map(|segment| super::records::entry_to_json(&segment.file));
+    let file_name = format!("{}.tar", name.id());
+    let (draft, list) = open_draft(ctx, name, &file_name, from.is_some())?;
+    let list_path = ctx.staging.tmp_file(&format!("{}.jsonl", name.id()));
+    let options = pack::Options { max_size: tar_max, ..ctx.options.pack.clone() };
+    let mark_path = draft.mark_path().to_owned();
+    let packed = pack::pack(PackJob {
+        content: lane.tree.as_ref(),
+        plan,
+        options: &options,
+        tar: draft.file().try_clone().map_err(at("open", draft.path()))?,
+        list,
+        from,
+        mark: &mut |mark: &Mark| write_record(&mark_path, mark).map_err(std::io::Error::other),
+        rule: &|number| lane.filter.rule(number).to_owned(),
+        stop: &|| ctx.is_stopping(),
+        progress: &|bytes| ctx.monitor.progress(Step::Pack, bytes),
+        now: &|| ctx.elapsed(),
+        names: &pack::Names::load(),
+        segment_hash: &mut None,
+    });
+    let Outcome { packed, handed_back } = match packed {
+        Ok(outcome) => outcome,
+        Err(PackError::TooLarge { handed_back }) => return Err(Cannot::TooLarge(handed_back)),
+        Err(err) => {
+            let failure = Failure::from(err);
+            // What is durable behind a mark is worth going on with, whatever went wrong after it.
+            if failure.fate != Fate::Rotten {
+                draft.keep_if_marked();
+            }
+            return Err(Cannot::Failed(Failure { fate: if failure.fate == Fate::Rotten { Fate::Retry } else { failure.fate }, ..failure }));
+        }
+    };
+    let label = match ctx.options.names {
+        Names::Plain => Some(Label::of(&packed.first(), &packed.last())),
+        Names::Opaque => None,
+    };
+    let name = PieceName { label, ..name.clone() };
+    for line in &packed.exceptions {
+        if let Some(exception) = line.exception() {
+            ctx.tell(Notice::EntryException { source: name.source.to_string(), exception });
+        }
+    }
+    let row = row(ctx, &name, &packed, segment, fixed, replaces);
+    // The commit: records are durable first, then the tar gets its name, then the row.
+    write_record(&ctx.staging.list_file(&name, ROW_RECORD), &row)?;
+    durable::rename(&list_path, &ctx.staging.list_file(&name, PackedState::RECORD))?;
+    let piece = ctx.staging.publish(draft, &name, ".tar")?;
+    let exceptions: Vec<_> = packed.exceptions.iter().filter_map(|line| line.exception()).collect();
+    ctx.catalog.add_packed(&row, &exceptions)?;
+    Ok((piece, handed_back))
+}
+
+/// The tar and its member list, new or as a run before left them.
+fn open_draft(ctx: &Context, name: &PieceName, file_name: &str, resumed: bool) -> Result<(Draft<PackedState>, File), Failure> {
+    let list_path = ctx.staging.tmp_file(&format!("{}.jsonl", name.id()));
+    if resumed {
+        let list = File::options().read(true).write(true).open(&list_path).map_err(at("open", &list_path))?;
+        return Ok((ctx.staging.reopen_draft(file_name)?, list));
+    }
+    durable::remove(&list_path)?;
+    Ok((ctx.staging.draft(file_name)?, durable::create(&list_path)?))
+}
+
+/// The row of a packed piece.
+fn row(
+    ctx: &Context,
+    name: &PieceName,
+    packed: &crate::archive::list::Packed,
+    segment: Option<SegmentRow>,
+    fixed: Option<String>,
+    replaces: Option<u32>,
+) -> PackedRow {
+    PackedRow {
+        name: name.clone(),
+        first: packed.first(),
+        last: packed.last(),
+        position: packed.position(),
+        segment,
+        segment_state: fixed,
+        members: packed.members,
+        tar_size: packed.tar_size,
+        tar_sha256: packed.tar_sha256.clone(),
+        counts: serde_json::to_string(&packed.counts).unwrap_or_default(),
+        seen: packed.counts.seen,
+        archived: packed.counts.clean + packed.counts.changed,
+        lost: packed.exceptions.iter().filter(|line| line.severity == Severity::Loss).count() as u64,
+        replaces,
+        packed_at: (ctx.clock)(),
+    }
+}

@@ -1,0 +1,104 @@
+//! What the middle stages leave on record of each piece, and the manifests that stay on this host.
+
+use crate::{
+    archive::manifest::ManifestReader,
+    compress,
+    durable::DurableError,
+    fate::{Fate, Fateful, Trouble},
+    name::{Compression, Encryption, PassId, PieceName, SourceName},
+    staging::{Digest, RecordError},
+    vault::{Key, checksum::BlockSums},
+};
+use serde::{Deserialize, Serialize};
+use std::{
+    fs::File,
+    io::{BufReader, Read},
+    path::{Path, PathBuf},
+};
+
+/// Record of a piece on the shelf of compressed pieces.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct CompressedRecord {
+    pub compression: Compression,
+    pub level: Option<u32>,
+    /// Of the tar.
+    pub clear: Digest,
+    pub made: Digest,
+    /// `[offset in the tar, offset in the compressed form]` of each block.
+    pub blocks: Vec<[u64; 2]>,
+}
+
+/// Record of a piece that is ready for the vault, and of its manifest.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct SealedRecord {
+    pub encryption: Encryption,
+    pub made: Digest,
+    pub sums: BlockSums,
+    pub header_length: u64,
+    pub fingerprints: Vec<String>,
+    pub key: Key,
+    pub manifest_key: Key,
+    /// The manifest's file name on the shelf.
+    pub manifest_file: String,
+    pub manifest: Digest,
+    pub manifest_sums: BlockSums,
+}
+
+impl Fateful for RecordError {
+    fn fate(&self) -> Fate {
+        match self {
+            RecordError::Missing(_) | RecordError::Damaged { .. } => Fate::Rotten,
+            RecordError::Disk(_) => Fate::Retry,
+        }
+    }
+
+    fn trouble(&self) -> Trouble {
+        Trouble::Staging
+    }
+}
+
+impl Fateful for DurableError {
+    fn fate(&self) -> Fate {
+        Fate::Retry
+    }
+
+    fn trouble(&self) -> Trouble {
+        Trouble::Staging
+    }
+}
+
+/// Where the manifests of a pass stay on this host, below the state directory.
+pub fn local_manifests(state: &Path, source: &SourceName, pass: PassId) -> PathBuf {
+    state.join("manifests").join(source.as_str()).join(pass.to_string())
+}
+
+/// Where the manifest of a piece stays on this host.
+pub fn local_manifest(state: &Path, name: &PieceName) -> PathBuf {
+    local_manifests(state, &name.source, name.pass).join(format!("{:06}.jsonl.zst", name.seq))
+}
+
+/// A manifest that could not be read.
+#[derive(Debug, thiserror::Error)]
+#[error("Cannot read the manifest {path:?}")]
+pub struct ManifestReadError {
+    pub path: PathBuf,
+    pub source: Box<dyn std::error::Error + Send + Sync>,
+}
+
+impl Fateful for ManifestReadError {
+    fn fate(&self) -> Fate {
+        Fate::Operator
+    }
+
+    fn trouble(&self) -> Trouble {
+        Trouble::State
+    }
+}
+
+/// Opens a manifest that stays on this host.
+pub fn read_manifest(path: &Path) -> Result<ManifestReader<BufReader<Box<dyn Read + Send>>>, ManifestReadError> {
+    let fail = |source: Box<dyn std::error::Error + Send + Sync>| ManifestReadError { path: path.to_owned(), source };
+    let file = File::open(path).map_err(|err| fail(err.into()))?;
+    let clear = compress::reader(Compression::Zstd, file).map_err(|err| fail(err.into()))?;
+    ManifestReader::new(BufReader::new(clear)).map_err(|err| fail(err.into()))
+}

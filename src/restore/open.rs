@@ -1,0 +1,146 @@
+//! Turns one downloaded object into what was sealed in it: a piece into a plain tar, a manifest into JSON
+//! Lines, a listing into text. What is not proven to be whole never gets its name.
+
+use crate::{
+    compress,
+    durable::{self, DurableError, at},
+    encrypt::{EncryptError, Opener},
+    fate::{Fate, Fateful, Stopped, Trouble},
+    name::Compression,
+};
+use std::{
+    fs::File,
+    io::{self, Read, Write},
+    path::{Path, PathBuf},
+    sync::mpsc::{Receiver, SyncSender, sync_channel},
+    thread,
+};
+
+#[derive(Debug, thiserror::Error)]
+pub enum RestoreError {
+    #[error(transparent)]
+    Disk(#[from] DurableError),
+    #[error("Cannot decrypt {path:?}")]
+    Decrypt { path: PathBuf, source: EncryptError },
+    #[error("{path:?} is encrypted, and there is neither a passphrase nor a secret key to open it with")]
+    NoKey { path: PathBuf },
+    #[error("Cannot decompress {path:?}: it is damaged or incomplete")]
+    Damaged { path: PathBuf, source: io::Error },
+    #[error("{0:?} has no name of ours, like 000001-a_to_b.tar.xz.gpg")]
+    Name(PathBuf),
+}
+
+impl Fateful for RestoreError {
+    fn fate(&self) -> Fate {
+        match self {
+            RestoreError::Damaged { source, .. } if Stopped::caused(source) => Fate::Stopped,
+            _ => Fate::Operator,
+        }
+    }
+
+    fn trouble(&self) -> Trouble {
+        match self {
+            RestoreError::Disk(_) => Trouble::Staging,
+            RestoreError::Decrypt { source, .. } => source.trouble(),
+            RestoreError::NoKey { .. } => Trouble::Keys,
+            RestoreError::Damaged { .. } | RestoreError::Name(_) => Trouble::Internal,
+        }
+    }
+}
+
+/// Opens `file` into the directory `to`, under its name without the suffixes of what was undone. Never replaces
+/// a file. Gives the path of what came out.
+pub fn open_object(file: &Path, opener: Option<&Opener>, to: &Path) -> Result<PathBuf, RestoreError> {
+    let name = file.file_name().and_then(|name| name.to_str()).ok_or_else(|| RestoreError::Name(file.to_owned()))?;
+    let (rest, encrypted) = match name.strip_suffix(".gpg") {
+        Some(rest) => (rest, true),
+        None => (name, false),
+    };
+    let (clear_name, method) = [(".xz", Compression::Xz), (".zst", Compression::Zstd)]
+        .into_iter()
+        .find_map(|(suffix, method)| rest.strip_suffix(suffix).map(|clear| (clear, method)))
+        .unwrap_or((rest, Compression::None));
+    if clear_name == name || clear_name.is_empty() {
+        return Err(RestoreError::Name(file.to_owned()));
+    }
+    let dest = to.join(clear_name);
+    let tmp = to.join(format!("{clear_name}.part"));
+    durable::create_dir(to)?;
+    durable::remove(&tmp)?;
+    let mut out = durable::create(&tmp)?;
+    let input = File::open(file).map_err(at("open", file))?;
+    let written = if encrypted {
+        let opener = opener.ok_or_else(|| RestoreError::NoKey { path: file.to_owned() })?;
+        decrypt(file, input, opener, method, &mut out)
+    } else {
+        decompress(file, input, method, &mut out)
+    };
+    let published = written.and_then(|()| Ok(durable::publish_new(&out, &tmp, &dest)?));
+    if let Err(err) = published {
+        durable::remove(&tmp)?;
+        return Err(err);
+    }
+    Ok(dest)
+}
+
+fn decompress(file: &Path, input: impl Read + Send + 'static, method: Compression, out: &mut File) -> Result<(), RestoreError> {
+    let damaged = |source| RestoreError::Damaged { path: file.to_owned(), source };
+    let mut clear = compress::reader(method, input).map_err(damaged)?;
+    io::copy(&mut clear, out).map_err(damaged)?;
+    Ok(())
+}
+
+/// Decryption pushes and decompression pulls: they meet in a bounded channel.
+fn decrypt(file: &Path, mut input: File, opener: &Opener, method: Compression, out: &mut File) -> Result<(), RestoreError> {
+    let (sender, receiver) = sync_channel::<Vec<u8>>(16);
+    thread::scope(|scope| {
+        let decrypting = scope.spawn(move || {
+            let mut pipe = PipeWriter(sender);
+            opener.decrypt(&mut input, &mut pipe)
+        });
+        let decompressed = decompress(file, PipeReader { receiver, chunk: Vec::new(), at: 0 }, method, out);
+        match decrypting.join() {
+            // A broken key or a damaged file is the cause when both ends fail; but who fails only because the
+            // other end has gone is not.
+            Ok(Err(source)) if source.fate() != Fate::Retry || decompressed.is_ok() => {
+                Err(RestoreError::Decrypt { path: file.to_owned(), source })
+            }
+            Ok(_) => decompressed,
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+    })
+}
+
+struct PipeWriter(SyncSender<Vec<u8>>);
+
+impl Write for PipeWriter {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        self.0.send(buf.to_vec()).map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe))?;
+        Ok(buf.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+struct PipeReader {
+    receiver: Receiver<Vec<u8>>,
+    chunk: Vec<u8>,
+    at: usize,
+}
+
+impl Read for PipeReader {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        while self.at == self.chunk.len() {
+            match self.receiver.recv() {
+                Ok(chunk) => (self.chunk, self.at) = (chunk, 0),
+                Err(_) => return Ok(0),
+            }
+        }
+        let len = buf.len().min(self.chunk.len() - self.at);
+        buf[..len].copy_from_slice(&self.chunk[self.at..self.at + len]);
+        self.at += len;
+        Ok(len)
+    }
+}
