@@ -8,7 +8,8 @@
 use std::{
     fs::{self, DirBuilder, File, OpenOptions},
     io::{self, Write},
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    num::NonZeroU64,
+    os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
 
@@ -47,6 +48,39 @@ pub fn create_dir(path: &Path) -> Result<(), DurableError> {
         Err(err) if err.kind() != io::ErrorKind::AlreadyExists => Err(at("create", path)(err)),
         _ => sync_parent(path),
     }
+}
+
+/// Like [`create_dir`], but only below `base`, which is never made: a disk that is not mounted must not be
+/// mistaken for an empty one.
+pub fn create_dir_below(base: &Path, path: &Path) -> Result<(), DurableError> {
+    if path == base || path.is_dir() {
+        return Ok(());
+    }
+    match path.parent() {
+        Some(parent) if parent.starts_with(base) => create_dir_below(base, parent)?,
+        _ => return Err(at("create", path)(io::ErrorKind::InvalidInput.into())),
+    }
+    match DirBuilder::new().mode(DIR_MODE).create(path) {
+        Err(err) if err.kind() != io::ErrorKind::AlreadyExists => Err(at("create", path)(err)),
+        _ => sync_parent(path),
+    }
+}
+
+/// Writes bytes at an offset of an open file; they are durable when this returns.
+pub fn write_at(file: &File, path: &Path, bytes: &[u8], offset: u64) -> Result<(), DurableError> {
+    file.write_all_at(bytes, offset).map_err(at("write", path))?;
+    file.sync_data().map_err(at("flush", path))
+}
+
+/// Makes the content of a file durable.
+pub fn sync(file: &File, path: &Path) -> Result<(), DurableError> {
+    file.sync_all().map_err(at("flush", path))
+}
+
+/// Asks the system to forget what it has cached of a file, so that the next read comes from the disk. `len` 0
+/// is to the end. It is a hint: pages not yet written stay, and some filesystems do nothing.
+pub fn forget_cached(file: &File, offset: u64, len: u64) {
+    let _ = rustix::fs::fadvise(file, offset, NonZeroU64::new(len), rustix::fs::Advice::DontNeed);
 }
 
 /// Makes a written draft the file at `dest`, replacing what is there. After this returns, a power cut leaves
@@ -108,6 +142,16 @@ pub fn remove(path: &Path) -> Result<(), DurableError> {
     }
 }
 
+/// Removes a directory with everything below it; one that is not there is no error. Not whole at a power cut,
+/// so what could be mistaken for something complete is renamed first.
+pub fn remove_tree(path: &Path) -> Result<(), DurableError> {
+    match fs::remove_dir_all(path) {
+        Ok(()) => sync_parent(path),
+        Err(err) if err.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(err) => Err(at("remove", path)(err)),
+    }
+}
+
 /// Makes names in the directory of `path` durable.
 pub fn sync_parent(path: &Path) -> Result<(), DurableError> {
     let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
@@ -141,5 +185,18 @@ mod tests {
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
         remove(&dest).unwrap();
         remove(&dest).unwrap();
+    }
+
+    #[test]
+    fn a_missing_base_is_not_created() {
+        let dir = tempfile::tempdir().unwrap();
+        let base = dir.path().join("disk");
+        let err = create_dir_below(&base, &base.join("a/b")).unwrap_err();
+        assert_eq!(err.source.kind(), io::ErrorKind::NotFound);
+        assert!(create_dir_below(&base, &dir.path().join("other")).is_err());
+        fs::create_dir(&base).unwrap();
+        create_dir_below(&base, &base.join("a/b")).unwrap();
+        create_dir_below(&base, &base.join("a/b")).unwrap();
+        assert_eq!(fs::metadata(base.join("a/b")).unwrap().permissions().mode() & 0o777, DIR_MODE);
     }
 }

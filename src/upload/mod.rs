@@ -1,1 +1,119 @@
-//! (being written)
+//! Delivers sealed files to the vault: whole, once, and going on where it was interrupted.
+//!
+//! What is true, the vault says: before anything is sent, and after everything was, it is asked what it holds
+//! ([`Vault::head`]), and only that makes a [`Receipt`]. Answers to uploads get lost, and say no to what was done
+//! and yes to what was not.
+//!
+//! - The upload is in the ledger before its first part is sent, so no part is sent twice for a restart.
+//! - Every part is compared with the checksum that was recorded when the file was made.
+//! - Stopping drops what is under way; everything that the vault holds stays, and is not sent again.
+//! - Nothing is retried here: whoever calls [`Uploader::deliver`] again goes on.
+
+mod bandwidth;
+mod delivery;
+mod error;
+mod parts;
+
+#[cfg(test)]
+mod tests;
+
+use crate::vault::{Cause, Key, ObjectSpec, Receipt, UploadId, Vault, VaultResult, checksum::BlockSums};
+use async_trait::async_trait;
+use bandwidth::Bandwidth;
+use delivery::Delivery;
+pub use error::{LedgerError, UploadError};
+pub use parts::{PART_COUNT_MAX, PART_SIZE_MAX};
+use std::{path::PathBuf, sync::Arc};
+use tokio_util::sync::CancellationToken;
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// Bytes of a part; grows to a power of two of at least 8 MiB, and for large objects. What fits into one part
+    /// is sent in one go. A part under way is held in memory.
+    pub part_size: u64,
+    /// Parts under way at once, of one object.
+    pub concurrency: usize,
+    /// Bytes per second, over all parts of all objects together.
+    pub bandwidth: Option<u64>,
+}
+
+/// A file that is to be delivered.
+#[derive(Clone, Debug)]
+pub struct Parcel {
+    pub key: Key,
+    pub file: PathBuf,
+    /// `part_size` is filled in here.
+    pub spec: ObjectSpec,
+    /// Of the file, recorded when it was made.
+    pub sums: BlockSums,
+}
+
+/// Remembers uploads under way, one record for each key. The calls block, and what was saved is durable when they
+/// return.
+pub trait Ledger: Send + Sync {
+    fn load(&self, key: &Key) -> Result<Option<String>, LedgerError>;
+    fn save(&self, key: &Key, record: &str) -> Result<(), LedgerError>;
+    /// What is not there is no error.
+    fn forget(&self, key: &Key) -> Result<(), LedgerError>;
+}
+
+/// Says when something may be sent: a window, a pause.
+#[async_trait]
+pub trait Gate: Send + Sync {
+    /// Returns when sending is allowed. Asked before every part; may be dropped and asked again at any time.
+    async fn opened(&self);
+}
+
+pub struct Uploader {
+    vault: Arc<dyn Vault>,
+    ledger: Arc<dyn Ledger>,
+    gate: Arc<dyn Gate>,
+    options: Options,
+    bandwidth: Bandwidth,
+}
+
+impl Uploader {
+    pub fn new(vault: Arc<dyn Vault>, ledger: Arc<dyn Ledger>, gate: Arc<dyn Gate>, options: Options) -> Uploader {
+        let bandwidth = Bandwidth::new(options.bandwidth);
+        Uploader { vault, ledger, gate, options, bandwidth }
+    }
+
+    /// Makes the vault hold a file, and returns the proof. Bytes that the vault holds are told to `progress` as
+    /// they become more; together they are the size of the object. Waiting and sending end at once when `stop` is
+    /// canceled, and go on with the next call.
+    pub async fn deliver(
+        &self,
+        parcel: &Parcel,
+        stop: &CancellationToken,
+        progress: &(dyn Fn(u64) + Sync),
+    ) -> Result<Receipt, UploadError> {
+        let delivery = Delivery::new(self, parcel, progress);
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => Err(UploadError::Stopped),
+            delivered = delivery.run() => delivered,
+        }
+    }
+}
+
+/// Throws away every upload below a prefix of which `keep` does not know: what a lost ledger left, which costs
+/// money and is seen in no listing. Returns how many.
+pub async fn abort_orphans(
+    vault: &dyn Vault,
+    prefix: &str,
+    keep: &(dyn Fn(&Key, &UploadId) -> bool + Sync),
+) -> VaultResult<usize> {
+    let mut aborted = 0;
+    for (key, id) in vault.uploads(prefix).await? {
+        if !keep(&key, &id) {
+            vault.abort(&key, &id).await?;
+            aborted += 1;
+        }
+    }
+    Ok(aborted)
+}
+
+/// The cause of a refusal by the vault.
+fn cause<T>(result: &VaultResult<T>) -> Option<Cause> {
+    result.as_ref().err().map(|err| err.cause)
+}

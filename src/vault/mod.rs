@@ -3,6 +3,9 @@
 //! Keys are unique and immutable: nothing is ever overwritten. Large objects are uploaded in parts and can go
 //! on after any interruption. A [`Receipt`] is read back from the vault, never taken from an answer to an upload.
 
+pub mod checksum;
+#[doc(hidden)]
+pub mod conformance;
 pub mod directory;
 
 use crate::fate::{Fate, Fateful, Trouble};
@@ -167,6 +170,17 @@ pub struct VaultError {
     pub key: String,
     pub cause: Cause,
     pub source: Box<dyn std::error::Error + Send + Sync>,
+}
+
+impl VaultError {
+    pub fn new(
+        attempt: &'static str,
+        key: impl std::fmt::Display,
+        cause: Cause,
+        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> VaultError {
+        VaultError { attempt, key: key.to_string(), cause, source: source.into() }
+    }
 }
 
 impl Fateful for VaultError {

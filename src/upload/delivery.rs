@@ -1,0 +1,278 @@
+//! One delivery. It may be dropped at any await, and the next one goes on.
+
+use super::{
+    LedgerError, Parcel, UploadError, Uploader, cause,
+    parts::{self, Span},
+};
+use crate::{
+    durable,
+    vault::{Cause, Key, ObjectSpec, Part, Receipt, UploadId, VaultResult, checksum::crc64},
+};
+use serde::{Deserialize, Serialize};
+use std::{fs::File, io, os::unix::fs::FileExt, path::PathBuf};
+use tokio::task::{JoinError, JoinSet};
+
+/// The record of an upload in the ledger.
+#[derive(Serialize, Deserialize)]
+#[serde(tag = "version")]
+enum Stored {
+    #[serde(rename = "1")]
+    V1(Begun),
+}
+
+/// An upload that was begun. It goes on as it was begun, whatever the options say now.
+#[derive(Clone, Serialize, Deserialize)]
+struct Begun {
+    upload: UploadId,
+    spec: ObjectSpec,
+}
+
+pub(super) struct Delivery<'a> {
+    uploader: &'a Uploader,
+    parcel: &'a Parcel,
+    key: &'a Key,
+    progress: &'a (dyn Fn(u64) + Sync),
+}
+
+impl<'a> Delivery<'a> {
+    pub(super) fn new(uploader: &'a Uploader, parcel: &'a Parcel, progress: &'a (dyn Fn(u64) + Sync)) -> Self {
+        Delivery { uploader, parcel, key: &parcel.key, progress }
+    }
+
+    pub(super) async fn run(&self) -> Result<Receipt, UploadError> {
+        let spec = &self.parcel.spec;
+        if self.parcel.sums.len() != spec.size || self.parcel.sums.whole() != spec.crc64 {
+            return Err(self.rotten("its checksums do not make that of the whole"));
+        }
+        if let Some(receipt) = self.uploader.vault.head(self.key).await? {
+            if !receipt.proves(spec) {
+                return Err(UploadError::Exists { key: self.key.clone() });
+            }
+            self.clear().await?;
+            (self.progress)(spec.size);
+            return Ok(receipt);
+        }
+        self.check_file().await?;
+        let too_large = || UploadError::TooLarge { key: self.key.clone(), size: spec.size };
+        let part_size = parts::part_size(spec.size, self.uploader.options.part_size).ok_or_else(too_large)?;
+        let spec = ObjectSpec { part_size, ..spec.clone() };
+        if spec.size <= part_size { self.put(&spec).await } else { self.in_parts(&spec).await }
+    }
+
+    async fn put(&self, spec: &ObjectSpec) -> Result<Receipt, UploadError> {
+        self.may_send().await;
+        self.uploader.bandwidth.charge(spec.size);
+        let span = Span { number: 1, offset: 0, len: spec.size, crc64: spec.crc64 };
+        let bytes = read(self.parcel.file.clone(), span).await?;
+        let answer = self.uploader.vault.put(self.key, spec, bytes).await;
+        let receipt = self.settle(answer).await?;
+        // One that was begun when parts were smaller.
+        self.clear().await?;
+        (self.progress)(spec.size);
+        Ok(receipt)
+    }
+
+    async fn in_parts(&self, spec: &ObjectSpec) -> Result<Receipt, UploadError> {
+        let (begun, held) = self.resume_or_begin(spec).await?;
+        let (held, missing) = parts::sort(&self.parcel.sums, begun.spec.part_size, held);
+        let parts = self.send_all(&begun.upload, held, missing).await?;
+        let answer = self.uploader.vault.complete(self.key, &begun.upload, &begun.spec, &parts).await;
+        let (completed, refused) = (answer.is_ok(), cause(&answer) == Some(Cause::Integrity));
+        match self.settle(answer).await {
+            // After a yes there is nothing left to abort.
+            Ok(receipt) if completed => self.forget().await.map(|()| receipt),
+            Ok(receipt) => self.clear().await.map(|()| receipt),
+            Err(err) if refused => {
+                self.give_up_unless_it_can_go_on(&begun).await?;
+                Err(err)
+            }
+            Err(err) => Err(err),
+        }
+    }
+
+    /// Whatever the vault answered, what it holds now decides.
+    async fn settle(&self, answer: VaultResult<()>) -> Result<Receipt, UploadError> {
+        let key = || self.key.clone();
+        match (self.uploader.vault.head(self.key).await, answer) {
+            (Ok(Some(receipt)), _) if receipt.proves(&self.parcel.spec) => Ok(receipt),
+            (Ok(Some(_)), Err(err)) if err.cause == Cause::Exists => Err(UploadError::Exists { key: key() }),
+            (Ok(_), Ok(())) | (Ok(Some(_)), Err(_)) => Err(UploadError::Integrity { key: key() }),
+            // What the vault said first says more than that it could not be asked again.
+            (_, Err(err)) | (Err(err), Ok(())) => Err(err.into()),
+        }
+    }
+
+    /// The vault refused to make the object of its parts. Where it has thrown away the bad ones, they are sent
+    /// again; otherwise nothing would ever change, and only a new upload helps.
+    async fn give_up_unless_it_can_go_on(&self, begun: &Begun) -> Result<(), UploadError> {
+        let held = self.uploader.vault.parts(self.key, &begun.upload).await?;
+        if parts::sort(&self.parcel.sums, begun.spec.part_size, held).1.is_empty() {
+            self.abort(&begun.upload).await?;
+            self.forget().await?;
+        }
+        Ok(())
+    }
+
+    /// The upload under way, with the parts that the vault holds.
+    async fn resume_or_begin(&self, spec: &ObjectSpec) -> Result<(Begun, Vec<Part>), UploadError> {
+        let vault = &self.uploader.vault;
+        if let Some(begun) = self.load().await? {
+            let same = (begun.spec.size, begun.spec.crc64) == (spec.size, spec.crc64);
+            if same && parts::is_layout(spec.size, begun.spec.part_size) {
+                match vault.parts(self.key, &begun.upload).await {
+                    Err(err) if err.cause == Cause::Gone => {}
+                    held => return Ok((begun, held?)),
+                }
+            }
+            self.abort(&begun.upload).await?;
+        }
+        // Begun by us, and not known any more: a crash came before it was recorded, or the ledger was lost.
+        let known = vault.uploads(self.key.as_str()).await;
+        if cause(&known) != Some(Cause::Permission) {
+            for (_, id) in known?.iter().filter(|(key, _)| key == self.key) {
+                self.abort(id).await?;
+            }
+        }
+        self.may_send().await;
+        let begun = Begun { upload: vault.begin(self.key, spec).await?, spec: spec.clone() };
+        self.save(begun.clone()).await?;
+        Ok((begun, Vec::new()))
+    }
+
+    /// Sends what is missing, and returns all parts by number. After a failure no further part is started, but
+    /// those under way are waited for: they are paid for, and need not be sent again.
+    async fn send_all(&self, id: &UploadId, held: Vec<Part>, missing: Vec<Span>) -> Result<Vec<Part>, UploadError> {
+        let mut parts = held;
+        (self.progress)(parts.iter().map(|part| part.size).sum());
+        let mut missing = missing.into_iter().peekable();
+        let mut under_way = JoinSet::new();
+        let mut failed = None;
+        loop {
+            let room = under_way.len() < self.uploader.options.concurrency.max(1);
+            let more = room && failed.is_none() && missing.peek().is_some();
+            if !more && under_way.is_empty() {
+                break;
+            }
+            tokio::select! {
+                biased;
+                Some(sent) = under_way.join_next() => match sent.unwrap_or_else(|join| bug(join)) {
+                    Ok(part) => {
+                        let part: Part = part;
+                        (self.progress)(part.size);
+                        parts.push(part);
+                    }
+                    Err(err) => failed = failed.or(Some(err)),
+                },
+                () = self.may_send(), if more => if let Some(span) = missing.next() {
+                    self.uploader.bandwidth.charge(span.len);
+                    under_way.spawn(self.send(id, span));
+                },
+            }
+        }
+        parts.sort_by_key(|part| part.number);
+        failed.map_or(Ok(parts), Err)
+    }
+
+    fn send(&self, id: &UploadId, span: Span) -> impl Future<Output = Result<Part, UploadError>> + use<> {
+        let (vault, key, id) = (self.uploader.vault.clone(), self.key.clone(), id.clone());
+        let file = self.parcel.file.clone();
+        async move {
+            let bytes = read(file, span).await?;
+            let part = vault.put_part(&key, &id, span.number, bytes, span.crc64).await?;
+            let right = part.number == span.number && part.size == span.len;
+            if right && part.crc64.is_none_or(|crc| crc == span.crc64) {
+                Ok(part)
+            } else {
+                Err(UploadError::Integrity { key })
+            }
+        }
+    }
+
+    /// Waits for bandwidth first: meanwhile the window may close.
+    async fn may_send(&self) {
+        self.uploader.bandwidth.ready().await;
+        self.uploader.gate.opened().await;
+    }
+
+    /// That the file is as long as it should be, before anything is begun for it.
+    async fn check_file(&self) -> Result<(), UploadError> {
+        let path = self.parcel.file.clone();
+        let len = blocking(move || match std::fs::metadata(&path) {
+            Ok(meta) => Ok(meta.len()),
+            Err(source) => Err(UploadError::Read { path, source }),
+        })
+        .await?;
+        match len == self.parcel.spec.size {
+            true => Ok(()),
+            false => Err(self.rotten(&format!("it has {len} bytes, and should have {}", self.parcel.spec.size))),
+        }
+    }
+
+    fn rotten(&self, why: &str) -> UploadError {
+        UploadError::Rotten { path: self.parcel.file.clone(), why: why.to_owned() }
+    }
+
+    /// The object is there: what is left of its upload goes, and is forgotten only then.
+    async fn clear(&self) -> Result<(), UploadError> {
+        if let Some(begun) = self.load().await? {
+            self.abort(&begun.upload).await?;
+        }
+        self.forget().await
+    }
+
+    /// Where we may not abort, a rule of the vault's owner has to, and deliveries go on.
+    async fn abort(&self, id: &UploadId) -> Result<(), UploadError> {
+        let answer = self.uploader.vault.abort(self.key, id).await;
+        if cause(&answer) == Some(Cause::Permission) { Ok(()) } else { Ok(answer?) }
+    }
+
+    /// A record that cannot be read is that of a lost ledger: parts are sent again, and nothing else depends on it.
+    async fn load(&self) -> Result<Option<Begun>, UploadError> {
+        let (ledger, key) = (self.uploader.ledger.clone(), self.key.clone());
+        let text = blocking(move || ledger.load(&key)).await?;
+        Ok(text.and_then(|text| serde_json::from_str(&text).ok()).map(|Stored::V1(begun)| begun))
+    }
+
+    async fn save(&self, begun: Begun) -> Result<(), LedgerError> {
+        let (ledger, key) = (self.uploader.ledger.clone(), self.key.clone());
+        let text = serde_json::to_string(&Stored::V1(begun)).expect("a record is plain data");
+        blocking(move || ledger.save(&key, &text)).await
+    }
+
+    async fn forget(&self) -> Result<(), UploadError> {
+        let (ledger, key) = (self.uploader.ledger.clone(), self.key.clone());
+        Ok(blocking(move || ledger.forget(&key)).await?)
+    }
+}
+
+/// The bytes of a part, which are those that were recorded.
+async fn read(path: PathBuf, span: Span) -> Result<Vec<u8>, UploadError> {
+    blocking(move || {
+        let mut bytes = vec![0; span.len as usize];
+        let read = File::open(&path).and_then(|file| {
+            file.read_exact_at(&mut bytes, span.offset)?;
+            // Read once and sent: nobody needs it in memory, and others need the memory.
+            durable::forget_cached(&file, span.offset, span.len);
+            Ok::<_, io::Error>(())
+        });
+        match read {
+            Err(source) => Err(UploadError::Read { path, source }),
+            Ok(()) if crc64(&bytes) == span.crc64 => Ok(bytes),
+            Ok(()) => {
+                let why = format!("bytes changed among the {} from {}", span.len, span.offset);
+                Err(UploadError::Rotten { path, why })
+            }
+        }
+    })
+    .await
+}
+
+/// Reads of staging and records of the catalog block, and must not on the threads that serve everything.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|join| bug(join))
+}
+
+/// Nobody aborts these tasks while they are waited for, so they panicked.
+fn bug<T>(join: JoinError) -> T {
+    std::panic::resume_unwind(join.into_panic())
+}

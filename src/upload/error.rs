@@ -1,0 +1,67 @@
+//! What can go wrong on the way to the vault, and what must then happen.
+
+use crate::{
+    fate::{Fate, Fateful, Trouble},
+    vault::{Key, VaultError},
+};
+use std::{error::Error, io, path::PathBuf};
+
+/// The record of an upload could not be read or written.
+#[derive(Debug, thiserror::Error)]
+#[error("Cannot {attempt} the record of the upload of {key}")]
+pub struct LedgerError {
+    pub attempt: &'static str,
+    pub key: Key,
+    pub fate: Fate,
+    pub source: Box<dyn Error + Send + Sync>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum UploadError {
+    #[error("Told to stop")]
+    Stopped,
+    #[error(transparent)]
+    Vault(#[from] VaultError),
+    #[error("The vault holds other bytes under {key} than are to be stored there")]
+    Exists { key: Key },
+    #[error("The vault took {key}, but does not hold what was sent")]
+    Integrity { key: Key },
+    #[error("{key} of {size} bytes is larger than any vault takes")]
+    TooLarge { key: Key, size: u64 },
+    #[error("{path:?} is not what it was when it was made: {why}")]
+    Rotten { path: PathBuf, why: String },
+    #[error("Cannot read {path:?}")]
+    Read { path: PathBuf, source: io::Error },
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+}
+
+impl Fateful for UploadError {
+    fn fate(&self) -> Fate {
+        match self {
+            UploadError::Stopped => Fate::Stopped,
+            UploadError::Vault(err) => err.fate(),
+            UploadError::Exists { .. } | UploadError::Integrity { .. } | UploadError::TooLarge { .. } => Fate::Operator,
+            UploadError::Rotten { .. } => Fate::Rotten,
+            // Gone, shorter than a moment ago, or not to be read from the disk any more.
+            UploadError::Read { source, .. } => match source.kind() {
+                io::ErrorKind::NotFound | io::ErrorKind::UnexpectedEof => Fate::Rotten,
+                _ if source.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error()) => Fate::Rotten,
+                _ => Fate::Retry,
+            },
+            UploadError::Ledger(err) => err.fate,
+        }
+    }
+
+    fn trouble(&self) -> Trouble {
+        match self {
+            UploadError::Stopped
+            | UploadError::Vault(_)
+            | UploadError::Exists { .. }
+            | UploadError::Integrity { .. }
+            | UploadError::TooLarge { .. } => Trouble::Vault,
+            UploadError::Rotten { .. } | UploadError::Read { .. } => Trouble::Staging,
+            UploadError::Ledger(_) => Trouble::State,
+        }
+    }
+}
