@@ -10,4 +10,5 @@ pub mod filter;
 pub mod header;
 pub mod manifest;
 pub mod pack;
+pub mod tree;
 pub mod walk;
