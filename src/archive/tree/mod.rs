@@ -13,6 +13,8 @@ mod xattrs;
 #[cfg(test)]
 mod tests;
 
+pub use xattrs::Xattrs;
+
 pub(super) use mount::is_pseudo_at;
 pub use mount::{check_mount, is_empty_dir, is_pseudo, mount_id};
 pub(super) use stat::{Stat, stat_at, stat_fd};
@@ -38,8 +40,9 @@ use std::{
 /// Longest path that is handed to the kernel at once, bytes: PATH_MAX holds the NUL as well.
 const CHUNK_LEN_MAX: usize = 4095;
 
-/// A descriptor to go down from: nothing is opened, and search permission is enough.
-const PASSAGE: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+/// A descriptor to go down from: nothing is opened, and search permission is enough. Without O_NOFOLLOW a symlink
+/// at the end is refused as one by RESOLVE_NO_SYMLINKS; with it, it would only be no directory.
+const PASSAGE: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 /// A directory to be listed.
 const LISTING: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 /// A hold on anything, symlinks and special files too, that opens nothing.
@@ -210,7 +213,7 @@ impl Tree {
 
     /// All extended attributes with their values, sorted by name, of an entry of any kind; none where the
     /// filesystem has none. POSIX ACLs are among them as `system.posix_acl_access` and `…_default`.
-    pub fn xattrs(&self, entry: &Entry) -> Result<Vec<(Vec<u8>, Vec<u8>)>, OpenError> {
+    pub fn xattrs(&self, entry: &Entry) -> Result<Xattrs, OpenError> {
         let held = self.hold(entry)?;
         xattrs::read(&proc_path(&held)).map_err(OpenError::from)
     }

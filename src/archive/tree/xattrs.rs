@@ -7,9 +7,12 @@ const GUESS_LEN: usize = 512;
 /// How often a list or value may grow between being measured and being read.
 const TRIES: usize = 8;
 
+/// Names with their values, sorted by name.
+pub type Xattrs = Vec<(Vec<u8>, Vec<u8>)>;
+
 /// All names and values, sorted by name. `path` leads to the very inode (`/proc/self/fd/N`): the calls that
 /// follow a symlink end at that inode, be it a symlink itself.
-pub fn read(path: &str) -> Result<Vec<(Vec<u8>, Vec<u8>)>, Errno> {
+pub fn read(path: &str) -> Result<Xattrs, Errno> {
     let list = match fit(|buf| rustix::fs::listxattr(path, buf), || rustix::fs::listxattr_query(path)) {
         Err(Errno::OPNOTSUPP | Errno::NOSYS) => return Ok(Vec::new()),
         list => list?,

@@ -64,6 +64,10 @@ impl Frame {
         self.path.join(self.name())
     }
 
+    pub fn is_open(&self) -> bool {
+        self.fd.is_some()
+    }
+
     /// Lets go of the descriptor; [`reopen`](Self::reopen) brings it back.
     pub fn close(&mut self) {
         self.fd = None;
@@ -72,7 +76,7 @@ impl Frame {
     /// Opens the directory again where it was let go of. When another one is there now, the names that were
     /// listed are not its names.
     pub fn reopen(&mut self, tree: &Tree) -> Result<(), Failure> {
-        if self.fd.is_some() {
+        if self.is_open() {
             return Ok(());
         }
         if let Some(failure) = &self.lost {

@@ -80,7 +80,7 @@ enum Found {
     /// A mount point that is not entered.
     Mount(Meta),
     /// To be archived, and entered.
-    Dir(Meta, Frame),
+    Dir(Meta, Box<Frame>),
 }
 
 impl Walk {
@@ -149,7 +149,7 @@ impl Walk {
                 Walked::Entry(Entry { path, meta })
             }
             Found::Dir(meta, frame) => {
-                self.enter(frame);
+                self.enter(*frame);
                 Walked::Entry(Entry { path, meta })
             }
         }))
@@ -240,7 +240,7 @@ impl Walk {
         }
         let meta = stat.meta.clone();
         match Frame::new(path.clone(), fd, stat, &self.filter, &mut self.buf) {
-            Ok(frame) => Ok(Found::Dir(meta, frame)),
+            Ok(frame) => Ok(Found::Dir(meta, Box::new(frame))),
             Err(errno) => self.skipped(Failure::of_dir("It cannot be listed", errno)),
         }
     }

@@ -18,7 +18,7 @@ impl Walk {
             let found = self.examine(&at)?;
             self.frames.last_mut().expect("as above").next += 1;
             match found {
-                Found::Dir(_, frame) => self.enter(frame),
+                Found::Dir(_, frame) => self.enter(*frame),
                 Found::Mount(_) => {
                     self.mounts_left_out.push(at);
                     return Ok(None);
