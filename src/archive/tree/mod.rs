@@ -63,7 +63,7 @@ pub enum SourceError {
     #[error("Cannot list the source {path:?}")]
     List { path: PathBuf, source: io::Error },
     /// It went away during the walk; what is missing in it says nothing any more.
-    #[error("The source {path:?} was removed, unmounted or replaced while it was read")]
+    #[error("The source {path:?} was removed, unmounted, replaced, or failed while it was read")]
     Lost { path: PathBuf },
     /// Out of descriptors or memory: that is our trouble and no property of the entry it met.
     #[error("Cannot go on in the source {path:?} for want of resources")]
