@@ -11,4 +11,5 @@ pub mod header;
 pub mod manifest;
 pub mod listing;
 pub mod pack;
+pub mod tree;
 pub mod walk;
