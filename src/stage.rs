@@ -30,6 +30,9 @@ pub struct Job<'a, S> {
     pub from: Option<Mark<S>>,
     /// To be called at places from which the stage can go on. It makes the output durable, so not too often.
     pub mark: &'a mut (dyn FnMut(&Mark<S>) -> io::Result<()> + Send),
+    /// Whether it was told to stop. A stage whose threads work while nothing is read asks every 100 ms or so, from
+    /// any of them, and ends with an error whose fate is [`crate::fate::Fate::Stopped`].
+    pub stop: &'a (dyn Fn() -> bool + Sync),
 }
 
 pub trait Transform: Send {
