@@ -1,8 +1,10 @@
 //! One thing in a tree, as `statx` tells it, and what the walk yields.
 
 use crate::{notice::Exception, path::SourcePath};
+use serde::{Deserialize, Serialize};
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Kind {
     Dir,
     File,
@@ -29,7 +31,7 @@ impl Kind {
 }
 
 /// A point in time as filesystems hold it: seconds since 1970, negative before, and nanoseconds after that second.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Stamp {
     pub sec: i64,
     /// 0 to 999,999,999, always forward from `sec`.
@@ -37,7 +39,7 @@ pub struct Stamp {
 }
 
 /// The metadata of an entry, without what `statx` does not tell (xattrs, link targets, names of users).
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Meta {
     pub kind: Kind,
     /// Permission bits with setuid, setgid and sticky: `mode & 0o7777`.
@@ -67,7 +69,7 @@ impl Meta {
     }
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry {
     pub path: SourcePath,
     pub meta: Meta,

@@ -76,35 +76,36 @@ fn is_piece(text: &str) -> bool {
 }
 
 fn is_meant(row: &PieceRow, piece: &str) -> bool {
-    piece.parse() == Ok(row.name.seq)
-        || piece == row.name.short()
-        || piece == row.name.to_string()
-        || row.key.as_deref().is_some_and(|key| key == piece || key.ends_with(&format!("/{piece}")))
+    piece.parse() == Ok(row.packed.name.seq)
+        || piece == row.packed.name.short()
+        || piece == row.packed.name.to_string()
+        || row.delivered.as_ref().map(|delivered| delivered.key.as_str()).is_some_and(|key| key == piece || key.ends_with(&format!("/{piece}")))
 }
 
 fn pieces(rows: &[PieceRow], as_json: bool, out: &mut dyn Write) -> Result<(), Failed> {
     for row in rows {
         if as_json {
-            let segment = row.segment.map(|segment| json!({ "index": segment.index, "count": segment.count }));
+            let segment = row.packed.segment.map(|segment| json!({ "index": segment.index, "count": segment.count }));
             let line = json!({
-                "source": row.name.source.as_str(), "pass": row.name.pass.to_string(), "seq": row.name.seq, "name": row.name.short(),
-                "state": row.state.as_str(), "first": row.first.display(), "last": row.last.display(), "segment": segment,
-                "members": row.members, "seen": row.seen, "archived": row.archived, "lost": row.lost,
-                "tar_size": row.tar_size, "sealed_size": row.sealed_size, "key": row.key, "manifest_key": row.manifest_key,
+                "source": row.packed.name.source.as_str(), "pass": row.packed.name.pass.to_string(), "seq": row.packed.name.seq, "name": row.packed.name.short(),
+                "state": row.state.as_str(), "first": row.packed.first.display(), "last": row.packed.last.display(), "segment": segment,
+                "members": row.packed.members, "seen": row.packed.seen, "archived": row.packed.archived, "lost": row.packed.lost,
+                "tar_size": row.packed.tar_size, "sealed_size": row.sealed.as_ref().map(|sealed| sealed.size),
+                "key": row.delivered.as_ref().map(|delivered| &delivered.key), "manifest_key": row.delivered.as_ref().map(|delivered| &delivered.manifest_key),
             });
             json_line(out, &line)?;
         } else {
-            let size = row.sealed_size.map_or(String::new(), |size| ByteSize(size).to_string());
-            let name = row.name.short();
-            let segment = row.segment.map_or(String::new(), |segment| format!(" part {} of {}", segment.index, segment.count));
+            let size = row.sealed.as_ref().map_or(String::new(), |sealed| ByteSize(sealed.size).to_string());
+            let name = row.packed.name.short();
+            let segment = row.packed.segment.map_or(String::new(), |segment| format!(" part {} of {}", segment.index, segment.count));
             writeln!(
                 out,
                 "{name:<40} {:<10} {:>9} {:>11} {size:>11}  {} .. {}{segment}",
                 row.state.as_str(),
-                row.members,
-                ByteSize(row.tar_size).to_string(),
-                row.first,
-                row.last
+                row.packed.members,
+                ByteSize(row.packed.tar_size).to_string(),
+                row.packed.first,
+                row.packed.last
             )?;
         }
     }
@@ -112,9 +113,9 @@ fn pieces(rows: &[PieceRow], as_json: bool, out: &mut dyn Write) -> Result<(), F
 }
 
 fn each_member(settings: &Settings, row: &PieceRow, mut each: impl FnMut(Member) -> Result<(), Failed>) -> Result<(), Failed> {
-    let manifest = local_manifest(&settings.state, &row.name);
+    let manifest = local_manifest(&settings.state, row.name());
     if matches!(row.state, PieceState::Packed | PieceState::Compressed) {
-        return Err(Failed::new(1, format!("Piece {} has no manifest before it is sealed", row.name.short())));
+        return Err(Failed::new(1, format!("Piece {} has no manifest before it is sealed", row.packed.name.short())));
     }
     for member in read_manifest(&manifest).map_err(|err| Failed::of(&err))?.members() {
         each(member.map_err(|err| Failed::other(&err))?)?;

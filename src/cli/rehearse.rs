@@ -166,7 +166,7 @@ pub fn run(args: &super::Args, rehearse: &Args) -> Result<u8, Failed> {
 
 /// Unpacks one piece, as anybody can who has the passphrase and stock tools.
 fn restore(work: &Work, piece: &PieceRow) -> Result<(), Failed> {
-    let key = piece.key.clone().unwrap_or_default();
+    let key = piece.delivered.as_ref().map(|delivered| delivered.key.clone()).unwrap_or_default();
     let unpack = [("xz", ".xz.gpg"), ("zstd", ".zst.gpg"), ("cat", ".tar.gpg")];
     let tool = unpack.iter().find(|(_, suffix)| key.ends_with(suffix)).map_or("cat", |(tool, _)| *tool);
     let tool = if tool == "cat" { tool.to_owned() } else { format!("{tool} -d") };
@@ -184,7 +184,7 @@ fn restore(work: &Work, piece: &PieceRow) -> Result<(), Failed> {
 
 /// Joins `F/000001`, `F/000002` … into F, with stock tools, keeping its metadata and that of its directory.
 fn join_segments(work: &Work, pieces: &[PieceRow]) -> Result<(), Failed> {
-    let files: BTreeSet<&SourcePath> = pieces.iter().filter(|row| row.segment.is_some()).map(|row| &row.first).collect();
+    let files: BTreeSet<&SourcePath> = pieces.iter().filter(|row| row.packed.segment.is_some()).map(|row| &row.packed.first).collect();
     for file in files {
         let path = work.path("restored").join(file.as_path());
         let script = "set -eu; d=$(dirname \"$1\"); s=$(mktemp); touch -r \"$d\" \"$s\"; cp -a \"$1/000001\" \"$1.joined\"; cat \"$1\"/* > \"$1.joined\"; \
@@ -221,8 +221,8 @@ fn left_out(catalog: &Catalog, source: &SourceName, pass: PassId, work: &Work, d
 }
 
 fn report(pieces: &[PieceRow], found: &Comparison, left_out: usize, archived: f64, restored: f64) {
-    let tar: u64 = pieces.iter().map(|row| row.tar_size).sum();
-    let sealed: u64 = pieces.iter().filter_map(|row| row.sealed_size).sum();
+    let tar: u64 = pieces.iter().map(|row| row.packed.tar_size).sum();
+    let sealed: u64 = pieces.iter().filter_map(|row| row.sealed.as_ref().map(|sealed| sealed.size)).sum();
     println!("{} entries with {} of content, in {} pieces", found.entries, ByteSize(found.bytes), pieces.len());
     println!("{} as tar, {} sealed; archived in {archived:.1} s, restored in {restored:.1} s", ByteSize(tar), ByteSize(sealed));
     if left_out > 0 {

@@ -78,7 +78,7 @@ fn source_json(name: &str, path: &Path, pass: &PassRow, pieces: &[PieceRow]) -> 
     let count = |state: PieceState| pieces.iter().filter(|row| row.state == state).count();
     let standing = |row: &&PieceRow| row.state != PieceState::Retired;
     let sum = |of: fn(&PieceRow) -> u64| pieces.iter().filter(standing).map(of).sum::<u64>();
-    let state = match (pass.ended.is_some(), pass.walked.is_some()) {
+    let state = match (pass.ended.is_some(), pass.seen.is_some()) {
         (true, _) => "ended",
         (false, true) => "delivering",
         (false, false) => "walking",
@@ -88,7 +88,7 @@ fn source_json(name: &str, path: &Path, pass: &PassRow, pieces: &[PieceRow]) -> 
         "path": path,
         "state": state,
         "pass": pass.pass.to_string(),
-        "position": pieces.iter().filter(standing).map(|row| &row.position).max().map(|path| path.display()),
+        "position": pieces.iter().filter(standing).map(|row| &row.packed.position).max().map(|path| path.display()),
         "pieces": {
             "packed": count(PieceState::Packed),
             "compressed": count(PieceState::Compressed),
@@ -96,11 +96,11 @@ fn source_json(name: &str, path: &Path, pass: &PassRow, pieces: &[PieceRow]) -> 
             "delivered": count(PieceState::Delivered),
             "retired": count(PieceState::Retired),
         },
-        "seen": sum(|row| row.seen),
-        "archived": sum(|row| row.archived),
-        "lost": sum(|row| row.lost),
-        "tar_bytes": sum(|row| row.tar_size),
-        "sealed_bytes": sum(|row| row.sealed_size.unwrap_or(0)),
+        "seen": sum(|row| row.packed.seen),
+        "archived": sum(|row| row.packed.archived),
+        "lost": sum(|row| row.packed.lost),
+        "tar_bytes": sum(|row| row.packed.tar_size),
+        "sealed_bytes": sum(|row| row.sealed.as_ref().map_or(0, |sealed| sealed.size)),
     })
 }
 

@@ -128,7 +128,7 @@ impl Turn<'_> {
     }
 
     fn step(&mut self, ctx: &Context, out: &SyncSender<Piece<Packed>>) -> Result<Turned, NotNow> {
-        if let Some(lost) = ctx.catalog.to_repack()?.into_iter().find(|row| row.name.source == self.spec.name) {
+        if let Some(lost) = ctx.catalog.to_repack()?.into_iter().find(|row| row.packed.name.source == self.spec.name) {
             return self.again(ctx, lost, out);
         }
         let Some(pass) = self.due(ctx)? else { return Ok(Turned::Idle) };
@@ -141,7 +141,7 @@ impl Turn<'_> {
         match packing::pack_next(ctx, self.spec, lane, None, out)? {
             PackedNow::One => Ok(Turned::Worked),
             PackedNow::End => {
-                let seen = ctx.catalog.totals(&self.spec.name, pass)?.seen;
+                let seen = ctx.catalog.totals(&self.spec.name, pass)?.walked;
                 ctx.catalog.walk_ended(&self.spec.name, pass, seen)?;
                 self.lane = None;
                 ctx.bell.ring();
@@ -154,7 +154,7 @@ impl Turn<'_> {
     fn due(&mut self, ctx: &Context) -> Result<Option<PassId>, NotNow> {
         let source = &self.spec.name;
         if let Some(pass) = ctx.catalog.open_pass(source)? {
-            return Ok(pass.walked.is_none().then_some(pass.pass));
+            return Ok(pass.seen.is_none().then_some(pass.pass));
         }
         let now = (ctx.clock)();
         let last = ctx.catalog.passes(Some(source))?.first().map(|row| row.pass);
@@ -188,28 +188,28 @@ impl Turn<'_> {
 
     /// Packs the range of a lost piece again, all of it in one turn.
     fn again(&mut self, ctx: &Context, lost: PieceRow, out: &SyncSender<Piece<Packed>>) -> Result<Turned, NotNow> {
-        let rows = ctx.catalog.pieces(&lost.name.source, lost.name.pass)?;
-        let done = rows.iter().filter(|row| row.replaces == Some(lost.name.seq)).max_by(|a, b| a.position.cmp(&b.position));
+        let rows = ctx.catalog.pieces(&lost.packed.name.source, lost.packed.name.pass)?;
+        let done = rows.iter().filter(|row| row.packed.replaces == Some(lost.packed.name.seq)).max_by(|a, b| a.packed.position.cmp(&b.packed.position));
         let before = rows
             .iter()
-            .filter(|row| row.replaces.is_none() && row.position < lost.position && row.name.seq != lost.name.seq)
-            .max_by_key(|row| (row.position.clone(), row.segment.map(|segment| segment.index)));
+            .filter(|row| row.packed.replaces.is_none() && row.packed.position < lost.packed.position && row.packed.name.seq != lost.packed.name.seq)
+            .max_by_key(|row| (row.packed.position.clone(), row.packed.segment.map(|segment| segment.index)));
         let range = Range::Again {
             lost: Box::new(lost.clone()),
             before: before.cloned().map(Box::new),
             done: done.cloned().map(Box::new),
         };
-        let is_done = done.is_some_and(|row| row.position >= lost.position);
+        let is_done = done.is_some_and(|row| row.packed.position >= lost.packed.position);
         if !is_done {
-            let mut lane = Lane::open(ctx, self.spec, lost.name.pass, range)?;
-            let only_one = lost.segment.is_some();
-            while matches!(packing::pack_next(ctx, self.spec, &mut lane, Some(lost.name.seq), out)?, PackedNow::One) {
+            let mut lane = Lane::open(ctx, self.spec, lost.packed.name.pass, range)?;
+            let only_one = lost.packed.segment.is_some();
+            while matches!(packing::pack_next(ctx, self.spec, &mut lane, Some(lost.packed.name.seq), out)?, PackedNow::One) {
                 if only_one {
                     break;
                 }
             }
         }
-        ctx.catalog.set_replaced(&lost.name)?;
+        ctx.catalog.set_replaced(&lost.packed.name)?;
         ctx.bell.ring();
         Ok(Turned::Worked)
     }

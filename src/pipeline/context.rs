@@ -3,7 +3,7 @@
 use super::{Options, Parts};
 use crate::{
     catalog::{Catalog, CatalogError},
-    encrypt::Encrypter,
+    encrypt::{self, Encrypter},
     fate::{Chain, Fate, Fateful, Trouble},
     name::{PieceName, SourceName},
     notice::{Monitor, Notice, Step},
@@ -137,7 +137,7 @@ impl Context {
     pub fn new(parts: Parts, staging: Staging) -> Result<Context, Failure> {
         let Parts { options, catalog, vault, monitor, clock, stop, cancel, gate, runtime } = parts;
         if let Some(encrypt) = &options.encrypt {
-            Encrypter::open(encrypt)?;
+            Encrypter::open(encrypt, system_clock(&clock))?;
         }
         let host = catalog.setting_or("host", || options.host.clone())?;
         let ledger = Arc::new(CatalogLedger(catalog.clone()));
@@ -227,6 +227,12 @@ impl Context {
         self.tell(Notice::StepEnded { step, piece: piece.clone(), input_len: len, output_len, took: began.elapsed() });
         Ok(made)
     }
+}
+
+/// The same time, for those who speak of `SystemTime`.
+pub fn system_clock(clock: &Clock) -> encrypt::Clock {
+    let clock = clock.clone();
+    Arc::new(move || clock().into())
 }
 
 /// 64 bits from the system's random numbers, in hex.

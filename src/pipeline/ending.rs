@@ -53,8 +53,8 @@ fn ready(ctx: &Context) -> Result<Vec<PassRow>, Failure> {
         let Some(pass) = ctx.catalog.open_pass(&spec.name)? else { continue };
         let pieces = ctx.catalog.pieces(&spec.name, pass.pass)?;
         let open = |row: &PieceRow| !matches!(row.state, PieceState::Delivered | PieceState::Retired);
-        let lost = ctx.catalog.to_repack()?.iter().any(|row| row.name.source == spec.name);
-        if pass.walked.is_some() && !lost && !pieces.iter().any(open) {
+        let lost = ctx.catalog.to_repack()?.iter().any(|row| row.packed.name.source == spec.name);
+        if pass.seen.is_some() && !lost && !pieces.iter().any(open) {
             ready.push(pass);
         }
     }
@@ -64,11 +64,11 @@ fn ready(ctx: &Context) -> Result<Vec<PassRow>, Failure> {
 fn end_pass(ctx: &Context, pass: &PassRow) -> Result<(), Failure> {
     let mut pieces = ctx.catalog.pieces(&pass.source, pass.pass)?;
     let retired: Vec<u32> =
-        pieces.iter().filter(|row| row.state == PieceState::Retired).map(|row| row.name.seq).collect();
+        pieces.iter().filter(|row| row.state == PieceState::Retired).map(|row| row.packed.name.seq).collect();
     pieces.retain(|row| row.state == PieceState::Delivered);
     let mut counts = Counts::default();
     for row in &pieces {
-        counts.add(&serde_json::from_str(&row.counts).unwrap_or_default());
+        counts.add(&serde_json::from_str(&row.packed.counts).unwrap_or_default());
     }
     let prefix = ctx.pass_prefix(&pass.source, pass.pass)?;
     let tree = PassObject { name: "tree.txt.xz", ctx, pass, prefix: &prefix };
@@ -76,7 +76,7 @@ fn end_pass(ctx: &Context, pass: &PassRow) -> Result<(), Failure> {
     let index = PassObject { name: "index.json.zst", ctx, pass, prefix: &prefix };
     index.deliver(|out| write_index(ctx, pass, &pieces, &retired, &counts, out))?;
 
-    let lost: u64 = pieces.iter().map(|row| row.lost).sum();
+    let lost: u64 = pieces.iter().map(|row| row.packed.lost).sum();
     ctx.catalog.end_pass(&pass.source, pass.pass, (ctx.clock)())?;
     tree.forget()?;
     index.forget()?;
@@ -102,7 +102,7 @@ fn end_pass(ctx: &Context, pass: &PassRow) -> Result<(), Failure> {
 pub fn write_tree(state: &Path, pieces: &[PieceRow], out: &mut dyn Write) -> Result<(), Failure> {
     let mut listing = Listing::new(out);
     for row in pieces {
-        let path = local_manifest(state, &row.name);
+        let path = local_manifest(state, row.name());
         for member in read_manifest(&path)?.members() {
             listing.add(&member?).map_err(at("list", &path))?;
         }
@@ -150,23 +150,24 @@ struct IndexPiece {
     sealed_sha256: String,
 }
 
-fn index_piece(row: &PieceRow) -> IndexPiece {
-    let (first, first_b64) = split(&member_name(&row.first));
-    let (last, last_b64) = split(&member_name(&row.last));
-    IndexPiece {
-        key: row.key.clone().unwrap_or_default(),
-        manifest_key: row.manifest_key.clone().unwrap_or_default(),
+fn index_piece(row: &PieceRow) -> Option<IndexPiece> {
+    let (sealed, delivered) = (row.sealed.clone()?, row.delivered.clone()?);
+    let (first, first_b64) = split(&member_name(&row.packed.first));
+    let (last, last_b64) = split(&member_name(&row.packed.last));
+    Some(IndexPiece {
+        key: delivered.key,
+        manifest_key: delivered.manifest_key,
         first,
         first_b64,
         last,
         last_b64,
-        segment: row.segment.map(|segment| [segment.index, segment.count]),
-        members: row.members,
-        tar_size: row.tar_size,
-        tar_sha256: row.tar_sha256.clone(),
-        sealed_size: row.sealed_size.unwrap_or(0),
-        sealed_sha256: row.sealed_sha256.clone().unwrap_or_default(),
-    }
+        segment: row.packed.segment.map(|segment| [segment.index, segment.count]),
+        members: row.packed.members,
+        tar_size: row.packed.tar_size,
+        tar_sha256: row.packed.tar_sha256.clone(),
+        sealed_size: sealed.size,
+        sealed_sha256: sealed.sha256,
+    })
 }
 
 fn write_index(ctx: &Context, pass: &PassRow, pieces: &[PieceRow], retired: &[u32], counts: &Counts, out: &mut dyn Write) -> Result<(), Failure> {
@@ -177,12 +178,12 @@ fn write_index(ctx: &Context, pass: &PassRow, pieces: &[PieceRow], retired: &[u3
         source: pass.source.as_str(),
         source_id: &pass.source_id,
         pass: pass.pass.to_string(),
-        pieces: pieces.iter().map(index_piece).collect(),
+        pieces: pieces.iter().filter_map(index_piece).collect(),
         retired,
         supersedes: Vec::new(),
         counts,
-        tar_bytes: pieces.iter().map(|row| row.tar_size).sum(),
-        sealed_bytes: pieces.iter().filter_map(|row| row.sealed_size).sum(),
+        tar_bytes: pieces.iter().map(|row| row.packed.tar_size).sum(),
+        sealed_bytes: pieces.iter().filter_map(|row| row.sealed.as_ref()).map(|sealed| sealed.size).sum(),
     };
     let text = serde_json::to_vec(&serde_json::json!({ "index": index })).map_err(std::io::Error::other);
     text.and_then(|text| out.write_all(&text)).map_err(|err| Failure::from(at("write", Path::new("index.json"))(err)))

@@ -7,17 +7,18 @@ use super::{
 use crate::{
     archive::{
         cut::{Cut, Limits, Plan},
-        entry::Walked,
+        entry::{Entry, Walked},
         filter::Filter,
         header,
-        pack::Mark,
-        tree::{SourceError, Tree},
+        pack::{Mark, PathField, SegmentChain},
+        tree::{self, SourceError, Tree},
         walk::{self, Position, Walk},
     },
-    catalog::PieceRow,
+    catalog::{PieceRow, SegmentRow},
     name::PassId,
     path::SourcePath,
 };
+use serde::{Deserialize, Serialize};
 use std::{os::unix::fs::MetadataExt, sync::Arc};
 
 /// A source that is being walked.
@@ -28,6 +29,8 @@ pub struct Lane {
     pub cut: Cut<Walk>,
     /// The draft that goes on with the first plan.
     pub draft: Option<ResumedDraft>,
+    /// What the next segment of the file under way must know of those before.
+    pub chain: Option<SegmentChain>,
 }
 
 /// A draft that a run before left behind, to go on with.
@@ -71,20 +74,25 @@ impl Lane {
             ancestor: header::ancestor,
         };
         let walk = |from| Cut::new(Walk::new(tree.clone(), filter.clone(), options, from), limits);
+        let mut chain = None;
         let (cut, draft) = match range {
             Range::Rest { draft: Some(draft) } => {
-                let mut cut = walk(Position::After(draft.mark.position()));
-                cut.resume_draft(draft.mark.plan_last());
+                let mut cut = walk(Position::After(path(&draft.mark.range.position)?));
+                cut.resume_draft(path(&Some(draft.mark.plan_last.clone()))?);
                 (cut, Some(draft))
             }
-            Range::Rest { draft: None } => (resume(ctx.catalog.resume_point(&spec.name, pass)?.as_ref(), walk), None),
+            Range::Rest { draft: None } => {
+                let last = ctx.catalog.resume_point(&spec.name, pass)?;
+                chain = last.as_ref().and_then(segment_of).and_then(|(state, _)| state.chain);
+                (resume(last.as_ref(), walk), None)
+            }
             Range::Again { lost, before, done } => {
                 let mut cut = again(&lost, before.as_deref(), done.as_deref(), walk);
-                cut.stop_after(lost.position.clone());
+                cut.stop_after(lost.packed.position.clone());
                 (cut, None)
             }
         };
-        Ok(Lane { pass, tree, filter, cut, draft })
+        Ok(Lane { pass, tree, filter, cut, draft, chain })
     }
 
     /// The next piece to be packed. What the source itself refuses holds it.
@@ -97,22 +105,38 @@ impl Lane {
     }
 }
 
+/// What is kept of a segment beside where it lies: the file as it was at the first one, and what the next must know.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct SegmentState {
+    pub file: Entry,
+    pub chain: Option<SegmentChain>,
+}
+
+fn segment_of(row: &PieceRow) -> Option<(SegmentState, SegmentRow)> {
+    let state = serde_json::from_str(row.packed.segment_state.as_deref()?).ok()?;
+    Some((state, row.packed.segment?))
+}
+
+fn path(field: &Option<PathField>) -> Result<SourcePath, Failure> {
+    field.as_ref().and_then(PathField::get).ok_or_else(|| Failure::rotten("The mark of a draft names no path"))
+}
+
 /// Goes on behind the farthest piece of the pass.
 fn resume(last: Option<&PieceRow>, walk: impl FnOnce(Position) -> Cut<Walk>) -> Cut<Walk> {
     let Some(last) = last else { return walk(Position::Start) };
-    match last.unfinished_file() {
-        Some((file, segment)) => {
+    match segment_of(last) {
+        Some((SegmentState { file, .. }, segment)) if segment.index < segment.count => {
             let mut cut = walk(Position::At(file.path.clone()));
             cut.resume_segments(file, segment.count, segment.len, segment.index + 1);
             cut
         }
-        None => walk(Position::After(last.position.clone())),
+        _ => walk(Position::After(last.packed.position.clone())),
     }
 }
 
 /// Goes over the range of a lost piece again, behind what already stands for part of it.
 fn again(lost: &PieceRow, before: Option<&PieceRow>, done: Option<&PieceRow>, walk: impl FnOnce(Position) -> Cut<Walk>) -> Cut<Walk> {
-    if let Some((file, segment)) = lost.file() {
+    if let Some((SegmentState { file, .. }, segment)) = segment_of(lost) {
         let mut cut = walk(Position::At(file.path.clone()));
         cut.resume_segments(file, segment.count, segment.len, segment.index);
         return cut;
@@ -126,13 +150,13 @@ fn open_tree(ctx: &Context, spec: &SourceSpec) -> Result<Arc<Tree>, NotNow> {
     let tree = Tree::open(&spec.path).map_err(|err| NotNow::Held(crate::fate::Chain(&err).to_string()))?;
     let held = |why: String| Err(NotNow::Held(why));
     if spec.require_mount {
-        match walk::check_mount(&spec.path) {
+        match tree::check_mount(&spec.path) {
             Ok(true) => {}
             Ok(false) => return held(format!("{:?} is not a mount point, and require_mount is set", spec.path)),
             Err(err) => return held(format!("Cannot see whether {:?} is a mount point: {err}", spec.path)),
         }
     }
-    match walk::is_empty_dir(&spec.path) {
+    match tree::is_empty_dir(&spec.path) {
         Ok(true) if had_entries(ctx, spec)? => held(format!("{:?} is empty, and was not before", spec.path)),
         Ok(_) => Ok(Arc::new(tree)),
         Err(err) => held(format!("Cannot list {:?}: {err}", spec.path)),
@@ -141,7 +165,7 @@ fn open_tree(ctx: &Context, spec: &SourceSpec) -> Result<Arc<Tree>, NotNow> {
 
 fn had_entries(ctx: &Context, spec: &SourceSpec) -> Result<bool, Failure> {
     for pass in ctx.catalog.passes(Some(&spec.name))? {
-        if ctx.catalog.pieces(&spec.name, pass.pass)?.iter().any(|piece| piece.last != SourcePath::root()) {
+        if ctx.catalog.pieces(&spec.name, pass.pass)?.iter().any(|piece| piece.packed.last != SourcePath::root()) {
             return Ok(true);
         }
     }

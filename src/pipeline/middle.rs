@@ -22,12 +22,12 @@ use crate::{
         Compressed, Digest, Draft, Encrypted, HashingWriter, Packed, Piece, Reservation, Shelf, Source, Tally, drop_pages,
         read_record, write_record,
     },
-    vault::checksum::{BlockSums, BlockSumsWriter},
+    vault::checksum::{BlockSums, BlockSummer},
 };
 use serde::{Deserialize, Serialize};
 use std::{
     fs::File,
-    io::{self, Read, Seek, SeekFrom, Write},
+    io::{self, Read, Seek, SeekFrom},
     sync::mpsc::{Receiver, SyncSender},
 };
 
@@ -142,8 +142,7 @@ fn compress_piece(ctx: &Context, piece: &Piece<Packed>) -> Result<Piece<Compress
             write_record(&record_path, &record(made.digest, blocks))?;
             ctx.staging.publish(draft, name, &format!(".tar{}", options.method.suffix()))?
         };
-        let made = read_record::<CompressedRecord>(&record_path)?.made;
-        ctx.catalog.set_compressed(name, made.len, &made.sha256)?;
+        ctx.catalog.set_compressed(name, &read_record::<CompressedRecord>(&record_path)?.row())?;
         let len = next.len();
         Ok((next, len))
     })
@@ -154,7 +153,7 @@ pub(super) fn check(ctx: &Context, file: &File, expect: &Digest, step: Step) -> 
     let progress = |bytes| ctx.monitor.progress(step, bytes);
     let mut input = Source::new(file, &ctx.stop, &progress);
     let tally = input.tally();
-    let mut sums = BlockSumsWriter::default();
+    let mut sums = BlockSummer::new();
     io::copy(&mut input, &mut sums).map_err(read_failure)?;
     same(&tally.digest(), expect, "The input")?;
     Ok(sums.finish())
@@ -286,7 +285,7 @@ fn prove<T: Transform, B: Shelf>(
     let none = |_: u64| {};
     let source = Source::new(file, &ctx.stop, &none);
     let read = source.tally();
-    let mut tee = Tee { source, sums: BlockSumsWriter::default() };
+    let mut tee = Tee { source, sums: BlockSummer::new() };
     let proven = (|| -> Result<(), Failure> {
         if proves {
             let mut clear = HashingWriter::new(io::sink());
@@ -307,13 +306,13 @@ fn prove<T: Transform, B: Shelf>(
 /// Reads, and records the checksums of what is read.
 struct Tee<'a> {
     source: Source<'a>,
-    sums: BlockSumsWriter,
+    sums: BlockSummer,
 }
 
 impl Read for Tee<'_> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         let len = self.source.read(buf)?;
-        self.sums.write_all(&buf[..len])?;
+        self.sums.update(&buf[..len]);
         Ok(len)
     }
 }

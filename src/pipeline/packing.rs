@@ -2,23 +2,25 @@
 
 use super::{
     context::{Context, Failure},
-    lane::{Lane, NotNow},
-    spec::{Names, SourceSpec},
+    lane::{Lane, NotNow, SegmentState},
+    spec::{Names as KeyNames, SourceSpec},
 };
 use crate::{
     archive::{
         cut::Plan,
-        entry::Walked,
-        pack::{self, Mark, Outcome, PackError, PackJob},
+        entry::{Entry, Walked},
+        names::Names,
+        pack::{self, Mark, Outcome, PackError, PackJob, PathField},
     },
     catalog::{PackedRow, SegmentRow},
     durable::{self, at},
     fate::{Fate, Stopped},
     name::{Label, PieceName},
     notice::{Notice, Severity, Step},
+    path::SourcePath,
     staging::{Draft, Packed as PackedState, Piece, Reservation, Shelf, write_record},
 };
-use std::{fs::File, sync::mpsc::SyncSender};
+use std::{cell::Cell, fs::File, sync::mpsc::SyncSender};
 
 /// Suffix of the record from which the catalog's row of a packed piece is made again after a crash.
 pub(super) const ROW_RECORD: &str = ".row.json";
@@ -120,7 +122,7 @@ impl<E: Into<Failure>> From<E> for Cannot {
 
 fn pack_plan(
     ctx: &Context,
-    lane: &Lane,
+    lane: &mut Lane,
     name: &PieceName,
     plan: Plan,
     tar_max: u64,
@@ -134,12 +136,14 @@ fn pack_plan(
         len: segment.len,
         file_size: segment.file.meta.size,
     });
-    let fixed = plan.segment.as_ref().map(|segment| super::records::entry_to_json(&segment.file));
+    let file = plan.segment.as_ref().map(|segment| segment.file.clone());
+    let begins_at = plan.items.first().map(|item| item.path().clone()).unwrap_or_else(SourcePath::root);
     let file_name = format!("{}.tar", name.id());
     let (draft, list) = open_draft(ctx, name, &file_name, from.is_some())?;
     let list_path = ctx.staging.tmp_file(&format!("{}.jsonl", name.id()));
     let options = pack::Options { max_size: tar_max, ..ctx.options.pack.clone() };
     let mark_path = draft.mark_path().to_owned();
+    let told = Cell::new(from.as_ref().map_or(0, |mark| mark.tar_len));
     let packed = pack::pack(PackJob {
         content: lane.tree.as_ref(),
         plan,
@@ -150,10 +154,10 @@ fn pack_plan(
         mark: &mut |mark: &Mark| write_record(&mark_path, mark).map_err(std::io::Error::other),
         rule: &|number| lane.filter.rule(number).to_owned(),
         stop: &|| ctx.is_stopping(),
-        progress: &|bytes| ctx.monitor.progress(Step::Pack, bytes),
+        progress: &|len| ctx.monitor.progress(Step::Pack, len.saturating_sub(told.replace(len))),
         now: &|| ctx.elapsed(),
-        names: &pack::Names::load(),
-        segment_hash: &mut None,
+        names: &Names::load(),
+        chain: lane.chain.take(),
     });
     let Outcome { packed, handed_back } = match packed {
         Ok(outcome) => outcome,
@@ -167,22 +171,24 @@ fn pack_plan(
             return Err(Cannot::Failed(Failure { fate: if failure.fate == Fate::Rotten { Fate::Retry } else { failure.fate }, ..failure }));
         }
     };
+    let mut row = row(ctx, name, &packed, begins_at, segment, file, replaces);
     let label = match ctx.options.names {
-        Names::Plain => Some(Label::of(&packed.first(), &packed.last())),
-        Names::Opaque => None,
+        KeyNames::Plain => Some(Label::of(&row.first, &row.last)),
+        KeyNames::Opaque => None,
     };
     let name = PieceName { label, ..name.clone() };
-    for line in &packed.exceptions {
+    row.name = name.clone();
+    lane.chain = packed.chain.clone();
+    for line in &packed.range.exceptions {
         if let Some(exception) = line.exception() {
             ctx.tell(Notice::EntryException { source: name.source.to_string(), exception });
         }
     }
-    let row = row(ctx, &name, &packed, segment, fixed, replaces);
     // The commit: records are durable first, then the tar gets its name, then the row.
     write_record(&ctx.staging.list_file(&name, ROW_RECORD), &row)?;
     durable::rename(&list_path, &ctx.staging.list_file(&name, PackedState::RECORD))?;
     let piece = ctx.staging.publish(draft, &name, ".tar")?;
-    let exceptions: Vec<_> = packed.exceptions.iter().filter_map(|line| line.exception()).collect();
+    let exceptions: Vec<_> = packed.range.exceptions.iter().filter_map(|line| line.exception()).collect();
     ctx.catalog.add_packed(&row, &exceptions)?;
     Ok((piece, handed_back))
 }
@@ -202,25 +208,33 @@ fn open_draft(ctx: &Context, name: &PieceName, file_name: &str, resumed: bool) -
 fn row(
     ctx: &Context,
     name: &PieceName,
-    packed: &crate::archive::list::Packed,
+    packed: &pack::Packed,
+    begins_at: SourcePath,
     segment: Option<SegmentRow>,
-    fixed: Option<String>,
+    file: Option<Entry>,
     replaces: Option<u32>,
 ) -> PackedRow {
+    // Of a range of which nothing could be archived its own ends are all there is.
+    let path = |field: &Option<PathField>, or: &SourcePath| field.as_ref().and_then(PathField::get).unwrap_or_else(|| or.clone());
+    let first = path(&packed.range.first, &begins_at);
+    let last = path(&packed.range.last, &first);
+    let position = path(&packed.range.position, &last);
+    let chain = packed.chain.clone();
+    let segment_state = file.and_then(|file| serde_json::to_string(&SegmentState { file, chain }).ok());
     PackedRow {
         name: name.clone(),
-        first: packed.first(),
-        last: packed.last(),
-        position: packed.position(),
+        first,
+        last,
+        position,
         segment,
-        segment_state: fixed,
-        members: packed.members,
+        segment_state,
+        members: packed.range.members,
         tar_size: packed.tar_size,
         tar_sha256: packed.tar_sha256.clone(),
-        counts: serde_json::to_string(&packed.counts).unwrap_or_default(),
-        seen: packed.counts.seen,
-        archived: packed.counts.clean + packed.counts.changed,
-        lost: packed.exceptions.iter().filter(|line| line.severity == Severity::Loss).count() as u64,
+        counts: serde_json::to_string(&packed.range.counts).unwrap_or_default(),
+        seen: packed.range.counts.seen,
+        archived: packed.range.counts.clean + packed.range.counts.changed,
+        lost: packed.range.exceptions.iter().filter(|line| line.severity == Severity::Loss).count() as u64,
         replaces,
         packed_at: (ctx.clock)(),
     }

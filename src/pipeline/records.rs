@@ -1,7 +1,8 @@
 //! What the middle stages leave on record of each piece, and the manifests that stay on this host.
 
 use crate::{
-    archive::manifest::ManifestReader,
+    archive::manifest_io::ManifestReader,
+    catalog,
     compress,
     durable::DurableError,
     fate::{Fate, Fateful, Trouble},
@@ -42,6 +43,26 @@ pub struct SealedRecord {
     pub manifest_file: String,
     pub manifest: Digest,
     pub manifest_sums: BlockSums,
+}
+
+impl SealedRecord {
+    /// What the catalog says of it.
+    pub fn row(&self, archived_read_back: u64) -> catalog::Sealed {
+        catalog::Sealed {
+            size: self.made.len,
+            sha256: self.made.sha256.clone(),
+            crc64: self.sums.whole().0,
+            manifest_size: self.manifest.len,
+            manifest_crc64: self.manifest_sums.whole().0,
+            archived_read_back,
+        }
+    }
+}
+
+impl CompressedRecord {
+    pub fn row(&self) -> catalog::Compressed {
+        catalog::Compressed { size: self.made.len, sha256: self.made.sha256.clone() }
+    }
 }
 
 impl Fateful for RecordError {

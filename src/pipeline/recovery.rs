@@ -48,11 +48,12 @@ pub fn recover(ctx: &Context, backlog: Backlog) -> Result<Recovered, Failure> {
         hold(ctx, &mut here, piece, Reservation::sealed(piece.len(), manifest, list_len(ctx, piece.name())));
     }
     for row in ctx.catalog.undelivered()? {
-        if !here.contains(&row.name.id()) {
+        let name = row.name();
+        if !here.contains(&name.id()) {
             let why = "It stands on no shelf";
-            ctx.tell(Notice::PieceRotten { piece: row.name.clone(), why: why.to_owned() });
-            ctx.catalog.set_retired(&row.name, why)?;
-            ctx.staging.forget(&row.name)?;
+            ctx.tell(Notice::PieceRotten { piece: name.clone(), why: why.to_owned() });
+            ctx.catalog.set_retired(name, why)?;
+            ctx.staging.forget(name)?;
         }
     }
     Ok(Recovered { drafts: drafts(ctx, &marks, &here)?, packed, compressed, encrypted })
@@ -101,7 +102,7 @@ fn adopt_row<S: Shelf>(ctx: &Context, piece: &Piece<S>) -> Result<bool, Failure>
     let list = MemberList::open(&ctx.staging.list_file(name, Packed::RECORD));
     match (row, list) {
         (Ok(row), Ok((packed, _))) if ctx.catalog.pass(&name.source, name.pass)?.is_some() => {
-            let exceptions: Vec<_> = packed.exceptions.iter().filter_map(|line| line.exception()).collect();
+            let exceptions: Vec<_> = packed.range.exceptions.iter().filter_map(|line| line.exception()).collect();
             ctx.catalog.add_packed(&row, &exceptions)?;
             Ok(true)
         }
@@ -120,25 +121,20 @@ fn adopt_row<S: Shelf>(ctx: &Context, piece: &Piece<S>) -> Result<bool, Failure>
 
 fn move_on_compressed(ctx: &Context, piece: &Piece<Compressed>) -> Result<(), Failure> {
     let record: CompressedRecord = read_record(&ctx.staging.list_file(piece.name(), Compressed::RECORD))?;
-    Ok(ctx.catalog.set_compressed(piece.name(), record.made.len, &record.made.sha256)?)
+    Ok(ctx.catalog.set_compressed(piece.name(), &record.row())?)
 }
 
 fn move_on_sealed(ctx: &Context, piece: &Piece<Encrypted>) -> Result<(), Failure> {
     let name = piece.name();
     let compressed = read_record::<CompressedRecord>(&ctx.staging.list_file(name, Compressed::RECORD))?;
-    ctx.catalog.set_compressed(name, compressed.made.len, &compressed.made.sha256)?;
+    let row = ctx.catalog.piece(&name.source, name.pass, name.seq)?;
+    if row.is_some_and(|row| row.state == PieceState::Packed) {
+        ctx.catalog.set_compressed(name, &compressed.row())?;
+    }
     let record: SealedRecord = read_record(&ctx.staging.list_file(name, Encrypted::RECORD))?;
     let (packed, _) = MemberList::open(&ctx.staging.list_file(name, Packed::RECORD))?;
-    ctx.catalog.set_sealed(
-        name,
-        record.made.len,
-        &record.made.sha256,
-        record.sums.whole().0,
-        record.manifest.len,
-        record.manifest_sums.whole().0,
-        packed.counts.clean + packed.counts.changed,
-    )?;
-    Ok(())
+    let archived = packed.range.counts.clean + packed.range.counts.changed;
+    Ok(ctx.catalog.set_sealed(name, &record.row(archived))?)
 }
 
 /// The archiver's drafts that go on. One whose piece stands on a shelf already was committed.

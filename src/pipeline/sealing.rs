@@ -1,14 +1,16 @@
 //! The last form of a piece: encrypted, with its manifest beside it, both proven and ready for the vault.
 
 use super::{
-    context::{Context, Failure},
+    context::{Context, Failure, system_clock},
     middle::{Made, check, convert},
     records::{CompressedRecord, SealedRecord, local_manifest, read_manifest},
 };
 use crate::{
     archive::{
-        list::{MemberList, Packed as PackedList},
-        manifest::{self, FORMAT_VERSION, Head, recount, write_manifest},
+        list::MemberList,
+        manifest::{FORMAT_VERSION, Head, member_name, split},
+        manifest_io::{recount, write_manifest},
+        pack::{Packed as PackedList, PathField},
     },
     compress,
     durable::{self, at},
@@ -17,7 +19,7 @@ use crate::{
     name::{Encryption, PieceName},
     notice::Step,
     staging::{Compressed, Digest, Encrypted, HashingWriter, Packed, Piece, Shelf, read_record, write_record},
-    vault::{Key, checksum::BlockSums},
+    vault::Key,
 };
 use std::{
     fs::File,
@@ -34,7 +36,7 @@ impl Seal {
     /// Keys are read anew for every piece: they may expire, and be replaced, while we run for months.
     pub fn open(ctx: &Context) -> Result<Seal, Failure> {
         Ok(match &ctx.options.encrypt {
-            Some(options) => Seal { encrypter: Some(Encrypter::open(options)?), proves: options.prove },
+            Some(options) => Seal { encrypter: Some(Encrypter::open(options, system_clock(&ctx.clock))?), proves: options.prove },
             None => Seal { encrypter: None, proves: true },
         })
     }
@@ -109,15 +111,7 @@ pub fn seal_piece(ctx: &Context, piece: &Piece<Compressed>) -> Result<Piece<Encr
             Some(draft) => ctx.staging.publish(draft, name, &suffix)?,
             None => ctx.staging.forward::<Compressed, Encrypted>(piece)?,
         };
-        ctx.catalog.set_sealed(
-            name,
-            record.made.len,
-            &record.made.sha256,
-            record.sums.whole().0,
-            record.manifest.len,
-            record.manifest_sums.whole().0,
-            archived,
-        )?;
+        ctx.catalog.set_sealed(name, &record.row(archived))?;
         let len = next.len();
         Ok((next, len))
     })
@@ -149,11 +143,11 @@ fn keep_manifest(
 
     let counted = recount(read_manifest(&path)?)?;
     let archived = counted.clean + counted.changed;
-    if archived != packed.counts.clean + packed.counts.changed || !packed.counts.adds_up() {
+    if archived != packed.range.counts.clean + packed.range.counts.changed || !packed.range.counts.adds_up() {
         return Err(Failure {
             fate: Fate::Operator,
             trouble: Trouble::Internal,
-            error: format!("Piece {name} does not add up: seen and accounted {:?}, in its manifest {counted:?}", packed.counts).into(),
+            error: format!("Piece {name} does not add up: seen and accounted {:?}, in its manifest {counted:?}", packed.range.counts).into(),
         });
     }
     Ok((tally.digest(), archived))
@@ -169,6 +163,8 @@ fn head(
     encryption: Encryption,
 ) -> Result<Head, Failure> {
     let pass = ctx.catalog.pass(&name.source, name.pass)?;
+    let ends = |field: &Option<PathField>| field.as_ref().and_then(PathField::get).map(|path| split(&member_name(&path))).unwrap_or_default();
+    let ((first, first_b64), (last, last_b64)) = (ends(&packed.range.first), ends(&packed.range.last));
     Ok(Head {
         format: FORMAT_VERSION,
         program: concat!("archiver ", env!("CARGO_PKG_VERSION")).to_owned(),
@@ -178,17 +174,17 @@ fn head(
         pass: name.pass,
         seq: name.seq,
         key: key.to_string(),
-        first: packed.first.clone(),
-        first_b64: packed.first_b64.clone(),
-        last: packed.last.clone(),
-        last_b64: packed.last_b64.clone(),
+        first,
+        first_b64,
+        last,
+        last_b64,
         supersedes: Vec::new(),
         compression: compressed.compression,
         compression_level: compressed.level,
         encryption,
         fingerprints: made.summary.fingerprints.clone(),
         filter_sha256: pass.map(|pass| pass.filter_sha256).unwrap_or_default(),
-        members: packed.members,
+        members: packed.range.members,
         tar_size: packed.tar_size,
         tar_sha256: packed.tar_sha256.clone(),
         compressed_size: compressed.made.len,
