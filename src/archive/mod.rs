@@ -4,12 +4,18 @@
 //! [`walk`] reads metadata once and in order; [`cut`] is pure; [`pack`] is the only writer of tars;
 //! [`manifest`] says what is inside a piece.
 
+pub mod acl;
+pub mod content;
 pub mod cut;
 pub mod entry;
 pub mod filter;
 pub mod header;
+pub mod holes;
+pub mod list;
 pub mod manifest;
 pub mod listing;
+pub mod manifest_io;
+pub mod names;
 pub mod pack;
 pub mod tree;
 pub mod walk;

@@ -1,0 +1,152 @@
+//! The bytes of a file, or of a range of it: exactly as many as were announced, come what may.
+
+use super::{PackError, Packer, cache::Cache};
+use crate::archive::holes::Extent;
+use sha2::{Digest, Sha256};
+use std::{fs::File, io};
+
+/// Bytes that are read at a time.
+pub const BUFFER_LEN: usize = 1 << 20;
+/// Bytes that are read at a time where a file fails; what can be read around them is not lost.
+const PAGE_LEN: u64 = 4096;
+/// Of holes and padding.
+static ZEROS: [u8; 1 << 16] = [0; 1 << 16];
+
+/// What is to be read.
+pub struct Range<'f> {
+    /// `None` when it could not be opened: all of it reads as lost.
+    pub file: Option<&'f File>,
+    /// Where the range begins in the file.
+    pub start: u64,
+    pub len: u64,
+    /// Regions with data, relative to `start`.
+    pub extents: &'f [Extent],
+}
+
+/// How far a range was read, and what was found.
+pub struct Reading {
+    at: u64,
+    /// The first extent that may reach beyond `at`.
+    extent: usize,
+    /// Errors are expected before here: read by the page.
+    careful_until: u64,
+    /// Nothing follows: the file is shorter than the range.
+    has_ended: bool,
+    pub sha256: Sha256,
+    /// Over the whole file, when this is a segment.
+    pub file_sha256: Option<Sha256>,
+    /// Stopped at a failure, and may be tried again or gone on with.
+    pub is_broken: bool,
+    /// Bytes that were replaced by zeros.
+    pub lost: u64,
+    /// Where in the file the first of them is, and the system's error; without one the file came short.
+    pub trouble: Option<(u64, Option<i32>)>,
+}
+
+impl Reading {
+    pub fn new(file_sha256: Option<Sha256>) -> Reading {
+        Reading {
+            at: 0,
+            extent: 0,
+            careful_until: 0,
+            has_ended: false,
+            sha256: Sha256::new(),
+            file_sha256,
+            is_broken: false,
+            lost: 0,
+            trouble: None,
+        }
+    }
+
+    /// Whether nothing was read yet.
+    pub fn is_fresh(&self) -> bool {
+        self.at == 0 && !self.is_broken
+    }
+
+    fn take(&mut self, bytes: &[u8]) {
+        self.sha256.update(bytes);
+        if let Some(hasher) = &mut self.file_sha256 {
+            hasher.update(bytes);
+        }
+        self.at += bytes.len() as u64;
+    }
+
+    /// How much lies before the next change between data and hole, and whether it is data.
+    fn region(&mut self, range: &Range) -> (bool, u64) {
+        while range.extents.get(self.extent).is_some_and(|extent| extent.end() <= self.at) {
+            self.extent += 1;
+        }
+        match range.extents.get(self.extent) {
+            Some(extent) if extent.offset <= self.at => (true, extent.end() - self.at),
+            Some(extent) => (false, extent.offset - self.at),
+            None => (false, range.len - self.at),
+        }
+    }
+}
+
+impl Packer<'_> {
+    /// Copies from where the reading stands to the end of the range. At the first failure it stops as broken; with
+    /// `salvage` it goes on, and only what cannot be read becomes zeros.
+    pub fn copy(&mut self, range: &Range, reading: &mut Reading, salvage: bool) -> Result<(), PackError> {
+        let mut buffer = std::mem::take(&mut self.buffer);
+        let done = self.copy_with(&mut buffer, range, reading, salvage);
+        self.buffer = buffer;
+        done
+    }
+
+    fn copy_with(
+        &mut self,
+        buffer: &mut [u8],
+        range: &Range,
+        reading: &mut Reading,
+        salvage: bool,
+    ) -> Result<(), PackError> {
+        reading.is_broken = false;
+        let end = range.start + range.len;
+        let mut cache = range.file.map(|file| Cache::new(file, range.start + reading.at, end));
+        while reading.at < range.len {
+            if (self.stop)() {
+                return Err(PackError::Stopped);
+            }
+            (self.progress)(self.tar.len());
+            let (is_data, len) = reading.region(range);
+            if !is_data {
+                reading.take(&ZEROS[..len.min(ZEROS.len() as u64) as usize]);
+                continue;
+            }
+            let at = range.start + reading.at;
+            let Some((file, cache)) = range.file.zip(cache.as_mut()).filter(|_| !reading.has_ended) else {
+                self.lose(reading, len, at, None)?;
+                continue;
+            };
+            cache.reach(at);
+            let is_careful = reading.at < reading.careful_until;
+            let len = len.min(if is_careful { PAGE_LEN - at % PAGE_LEN } else { BUFFER_LEN as u64 });
+            match (self.read_at)(file, &mut buffer[..len as usize], at) {
+                Ok(got) if got > 0 => {
+                    self.tar.write(&buffer[..got])?;
+                    reading.take(&buffer[..got]);
+                }
+                Err(err) if err.kind() == io::ErrorKind::Interrupted => {}
+                _ if !salvage => {
+                    reading.is_broken = true;
+                    return Ok(());
+                }
+                Ok(_) => reading.has_ended = true,
+                Err(_) if !is_careful => reading.careful_until = reading.at + len,
+                Err(err) => self.lose(reading, len, at, Some(err.raw_os_error().unwrap_or(0)))?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes zeros for bytes that are not to be had.
+    fn lose(&mut self, reading: &mut Reading, len: u64, at: u64, errno: Option<i32>) -> Result<(), PackError> {
+        let zeros = &ZEROS[..len.min(ZEROS.len() as u64) as usize];
+        self.tar.write(zeros)?;
+        reading.take(zeros);
+        reading.lost += zeros.len() as u64;
+        reading.trouble.get_or_insert((at, errno));
+        Ok(())
+    }
+}

@@ -1,0 +1,153 @@
+//! What is recorded of a piece: while it is being packed ([`Mark`]), and when it is whole ([`Packed`]).
+
+use crate::{
+    archive::manifest::{Counts, ExceptionLine, Segment, join, member_name, split},
+    path::SourcePath,
+};
+use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
+use serde::{Deserialize, Serialize};
+use sha2::{
+    Sha256,
+    digest::common::hazmat::{SerializableState, SerializedState},
+};
+
+/// Version of both records; a reader refuses what is newer.
+pub const RECORD_VERSION: u32 = 1;
+
+/// A path as records hold it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PathField {
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    path: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    path_b64: Option<String>,
+}
+
+impl PathField {
+    /// `None` when the record is damaged.
+    pub fn get(&self) -> Option<SourcePath> {
+        SourcePath::parse(&join(&self.path, &self.path_b64)?).ok()
+    }
+}
+
+impl From<&SourcePath> for PathField {
+    fn from(path: &SourcePath) -> PathField {
+        let (path, path_b64) = split(&member_name(path));
+        PathField { path, path_b64 }
+    }
+}
+
+/// What a range of the walk came to, so far or in the end.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Range {
+    /// In the tar, without ancestors.
+    pub members: u64,
+    pub counts: Counts,
+    /// In the order of the walk.
+    pub exceptions: Vec<ExceptionLine>,
+    /// Of the first and the last member, without ancestors; of a segment the file's. Absent when nothing could be archived.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub first: Option<PathField>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub last: Option<PathField>,
+    /// Of the last item that was consumed: the next piece begins after it. Absent when there was none.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub position: Option<PathField>,
+}
+
+/// A place from which packing can go on: tar and list are durable up to it, and every item before it is consumed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Mark {
+    pub version: u32,
+    /// Bytes.
+    pub tar_len: u64,
+    /// Of these bytes.
+    pub tar_sha256: String,
+    /// Bytes.
+    pub list_len: u64,
+    /// Of these bytes.
+    pub list_sha256: String,
+    pub range: Range,
+    /// Of the last item of the plan: the plan for going on are the items after `range.position` up to here.
+    pub plan_last: PathField,
+    /// Time spent so far, milliseconds.
+    pub took_ms: u64,
+}
+
+/// Everything that must be known of a packed piece. It is also the last line of the member list.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Packed {
+    pub version: u32,
+    /// Bytes.
+    pub tar_size: u64,
+    pub tar_sha256: String,
+    /// Of all bytes of the member list before the line of this record.
+    pub list_sha256: String,
+    pub range: Range,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub segment: Option<Segment>,
+    /// To be handed to the packing of the next segment of the same file; absent after the last.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub chain: Option<SegmentChain>,
+    /// Time spent, milliseconds.
+    pub took_ms: u64,
+}
+
+/// What the next segment of a file must know of those before it: the state of the hash over the whole file, and
+/// whether any of them was not clean.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SegmentChain {
+    file: PathField,
+    /// Index of the segment that goes on from here.
+    next: u32,
+    /// Absent when an earlier segment was packed without its chain.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    sha256_state: Option<String>,
+    pub changed: bool,
+    pub damaged: bool,
+}
+
+impl SegmentChain {
+    pub fn new(file: &SourcePath, next: u32, hasher: Option<&Sha256>, changed: bool, damaged: bool) -> SegmentChain {
+        let sha256_state = hasher.map(|hasher| BASE64.encode(hasher.serialize()));
+        SegmentChain { file: file.into(), next, sha256_state, changed, damaged }
+    }
+
+    /// Whether this is for segment `index` of `file`.
+    pub fn fits(&self, file: &SourcePath, index: u32) -> bool {
+        self.next == index && self.file.get().as_ref() == Some(file)
+    }
+
+    /// The hasher that has taken all segments before; `None` when it is not known.
+    pub fn hasher(&self) -> Option<Sha256> {
+        let bytes = BASE64.decode(self.sha256_state.as_ref()?).ok()?;
+        let state = SerializedState::<Sha256>::try_from(bytes.as_slice()).ok()?;
+        Sha256::deserialize(&state).ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sha2::Digest;
+
+    #[test]
+    fn a_hash_goes_on_from_its_record() {
+        let path = SourcePath::parse(b"a/\xff").unwrap();
+        for cut in [0, 1, 63, 64, 65, 1000] {
+            let data = vec![7u8; 1000];
+            let chain = SegmentChain::new(&path, 2, Some(&Sha256::new().chain_update(&data[..cut])), false, false);
+            let chain: SegmentChain = serde_json::from_str(&serde_json::to_string(&chain).unwrap()).unwrap();
+            assert!(chain.fits(&path, 2) && !chain.fits(&path, 1) && !chain.fits(&SourcePath::root(), 2));
+            let hasher = chain.hasher().unwrap().chain_update(&data[cut..]);
+            assert_eq!(hasher.finalize(), Sha256::digest(&data), "{cut}");
+        }
+    }
+
+    #[test]
+    fn a_damaged_state_is_no_hasher() {
+        let mut chain = SegmentChain::new(&SourcePath::root(), 2, Some(&Sha256::new()), false, false);
+        chain.sha256_state = Some("AAAA".to_owned());
+        assert!(chain.hasher().is_none());
+    }
+}
