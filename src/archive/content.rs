@@ -1,8 +1,14 @@
 //! What the packer must be able to ask of a tree. What is opened is the inode that was walked, or an error.
 
-use super::entry::{Entry, Meta};
-use crate::{notice::Reason, path::SourcePath};
+use super::{
+    entry::{Entry, Meta},
+    tree::Tree,
+};
+use crate::path::SourcePath;
+use rustix::io::Errno;
 use std::{fs::File, io};
+
+pub use super::tree::OpenError;
 
 pub trait Content {
     /// Fresh metadata of what is at this path now, without following a symlink.
@@ -14,47 +20,29 @@ pub trait Content {
     fn xattrs(&self, entry: &Entry) -> Result<Vec<(Vec<u8>, Vec<u8>)>, OpenError>;
 }
 
-/// Why an entry could not be opened.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum OpenError {
-    #[error("Is gone")]
-    Vanished,
-    #[error("Is another thing now")]
-    Replaced,
-    /// With the system's error number.
-    #[error("Permission denied")]
-    Denied(i32),
-    /// With the system's error number.
-    #[error("Cannot be read")]
-    Unreadable(i32),
-}
-
-impl OpenError {
-    pub fn reason(self) -> Reason {
-        match self {
-            OpenError::Vanished => Reason::Vanished,
-            OpenError::Replaced => Reason::Replaced,
-            OpenError::Denied(_) => Reason::Denied,
-            OpenError::Unreadable(_) => Reason::Unreadable,
-        }
+impl Content for Tree {
+    fn stat(&self, path: &SourcePath) -> io::Result<Meta> {
+        Tree::stat(self, path)
     }
 
-    pub fn errno(self) -> Option<i32> {
-        match self {
-            OpenError::Vanished | OpenError::Replaced => None,
-            OpenError::Denied(errno) | OpenError::Unreadable(errno) => Some(errno),
-        }
+    fn open_file(&self, entry: &Entry) -> Result<File, OpenError> {
+        Tree::open_file(self, entry)
+    }
+
+    fn read_link(&self, entry: &Entry) -> Result<Vec<u8>, OpenError> {
+        Tree::read_link(self, entry)
+    }
+
+    fn xattrs(&self, entry: &Entry) -> Result<Vec<(Vec<u8>, Vec<u8>)>, OpenError> {
+        Tree::xattrs(self, entry)
     }
 }
 
 impl From<io::Error> for OpenError {
     fn from(err: io::Error) -> OpenError {
-        let errno = err.raw_os_error().unwrap_or(0);
-        match err.kind() {
-            // A directory above it was replaced by something else: the entry is gone as well.
-            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => OpenError::Vanished,
-            io::ErrorKind::PermissionDenied => OpenError::Denied(errno),
-            _ => OpenError::Unreadable(errno),
+        match Errno::from_io_error(&err) {
+            Some(errno) => errno.into(),
+            None => OpenError::Unreadable(0),
         }
     }
 }

@@ -45,7 +45,7 @@ fn passphrase(file: &Path) -> Result<Unlock, Failed> {
 }
 
 fn configured(settings: &Settings) -> Result<Option<Unlock>, Failed> {
-    if let Some(file) = settings.restore.as_ref().and_then(|restore| restore.secret_key_file.clone()) {
+    if let Some(file) = settings.restore.secret_key_file.clone() {
         return Ok(Some(Unlock::SecretKey { file, password: None }));
     }
     settings.encrypt.passphrase_file.as_deref().map(passphrase).transpose()

@@ -117,7 +117,7 @@ fn each_member(settings: &Settings, row: &PieceRow, mut each: impl FnMut(Member)
     if matches!(row.state, PieceState::Packed | PieceState::Compressed) {
         return Err(Failed::new(1, format!("Piece {} has no manifest before it is sealed", row.packed.name.short())));
     }
-    for member in read_manifest(&manifest).map_err(|err| Failed::of(&err))?.members() {
+    for member in read_manifest(&manifest).map_err(|err| Failed::of(&err))? {
         each(member.map_err(|err| Failed::other(&err))?)?;
     }
     Ok(())

@@ -2,7 +2,7 @@
 
 use super::{Failed, json_line};
 use crate::{
-    catalog::{Catalog, PassRow, PieceRow, PieceState},
+    catalog::{Catalog, CatalogError, PassRow, PieceRow, PieceState},
     config::Settings,
     units::ByteSize,
 };
@@ -32,7 +32,7 @@ pub fn run(args: &super::Args, status: &Args) -> Result<u8, Failed> {
     let settings = args.settings()?;
     loop {
         let catalog = match Catalog::open_read_only(&settings.catalog_file()) {
-            Err(err) if err.is_missing() => None,
+            Err(CatalogError::Missing { .. }) => None,
             catalog => Some(catalog?),
         };
         let value = gather(&settings, catalog.as_ref())?;

@@ -38,7 +38,7 @@ pub fn run(args: &super::Args, tree: &Args) -> Result<u8, Failed> {
 fn as_json(settings: &Settings, rows: &[PieceRow], out: &mut dyn Write) -> Result<(), Failed> {
     for row in rows {
         let manifest = read_manifest(&local_manifest(&settings.state, row.name())).map_err(|err| Failed::of(&err))?;
-        for member in manifest.members() {
+        for member in manifest {
             let member = member.map_err(|err| Failed::other(&err))?;
             if member.is_counted() {
                 json_line(out, &serde_json::to_value(&member).map_err(|err| Failed::other(&err))?)?;

@@ -170,10 +170,8 @@ async fn open_vault(settings: &Settings, run: &Run, monitor: &dyn Monitor, signa
 }
 
 fn gate(settings: &Settings, run: &Run, clock: Clock, monitor: Arc<dyn Monitor>) -> Arc<dyn Gate> {
-    match &settings.upload.window {
-        Some(window) if !run.ignore_window => {
-            Arc::new(WindowGate::new(window.clone(), settings.zone(), clock, monitor))
-        }
-        _ => Arc::new(AlwaysOpen),
+    if run.ignore_window || settings.upload.window.is_always() {
+        return Arc::new(AlwaysOpen);
     }
+    Arc::new(WindowGate::new(settings.upload.window.clone(), settings.time_zone.now(), clock, monitor))
 }

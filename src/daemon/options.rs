@@ -4,9 +4,10 @@ use super::{CannotRun, Run};
 use crate::{
     archive::{filter, pack},
     compress,
-    config::{self, ConfigError, Problem, Settings, VaultUrl},
+    config::{self, ConfigError, Settings, VaultUrl},
     encrypt,
-    name::{Compression, Encryption},
+    fate::Chain,
+    name::Encryption,
     pipeline::{self, SourceSpec},
     report::mail,
     upload,
@@ -18,14 +19,14 @@ pub fn load(file: &Path) -> Result<Settings, ConfigError> {
     let settings = config::load(file)?;
     let mut problems = settings.check_files();
     if let Err(err) = compress::Compressor::check(&compress(&settings)) {
-        problems.push(Problem::new("compress.memory", err.to_string()));
+        problems.push(settings.problem("compress.memory", err.to_string()));
     }
-    for source in &settings.sources {
+    for (index, source) in settings.sources.iter().enumerate() {
         if let Err(err) = filter::Filter::new(&filter_options(source)) {
-            problems.push(Problem::new("source.exclude", crate::fate::Chain(&err).to_string()));
+            problems.push(settings.source_problem(index, "exclude", Chain(&err).to_string()));
         }
     }
-    if problems.is_empty() { Ok(settings) } else { Err(ConfigError::problems_in(file, problems)) }
+    if problems.is_empty() { Ok(settings) } else { Err(ConfigError::invalid(file, problems)) }
 }
 
 /// Sources that are not there: no error of the configuration, but worth telling whoever checks it.
@@ -63,7 +64,7 @@ pub fn mail(settings: &Settings) -> Result<Option<mail::Options>, CannotRun> {
         Some(file) => Some(std::fs::read_to_string(file).map_err(|err| (super::USAGE, format!("mail.password_file: cannot read {file:?}: {err}")))?.trim_end_matches(['\r', '\n']).to_owned()),
         None => None,
     };
-    Ok(Some(mail::Options { smtp: mail.smtp.clone(), password, from: mail.from.clone(), to: mail.to.clone(), digest: mail.digest.0 }))
+    Ok(Some(mail::Options { smtp: mail.smtp.to_string(), password, from: mail.from.clone(), to: mail.to.clone(), digest: mail.digest.duration() }))
 }
 
 pub fn pipeline(settings: &Settings, run: &Run) -> pipeline::Options {
@@ -81,14 +82,14 @@ pub fn pipeline(settings: &Settings, run: &Run) -> pipeline::Options {
             max_size: settings.pack.max_size.0,
             max_members: settings.pack.max_members,
             mark_bytes: settings.pack.checkpoint.0,
-            mark_every: settings.pack.checkpoint_every.0,
+            mark_every: settings.pack.checkpoint_every.duration(),
         },
         compress: compress(settings),
         encrypt: encrypt(settings),
         upload: upload::Options {
             part_size: settings.vault.part_size.0,
-            concurrency: settings.vault.concurrency,
-            bandwidth: settings.upload.bandwidth,
+            concurrency: settings.vault.concurrency as usize,
+            bandwidth: settings.upload.bandwidth.map(|bandwidth| bandwidth.0),
         },
         storage_class: settings.vault.storage_class.clone(),
         names: match settings.vault.names {
@@ -108,7 +109,7 @@ fn spec(source: &config::Source, run: &Run) -> SourceSpec {
         filter: filter_options(source),
         one_file_system: source.one_file_system,
         require_mount: source.require_mount,
-        repeat: source.repeat.map(|repeat| repeat.0),
+        repeat: source.repeat.map(|repeat| repeat.duration()),
         pass_now: run.pass_now.iter().any(|name| name == source.name.as_str()),
     }
 }

@@ -14,7 +14,6 @@ use super::{
 use crate::{
     catalog::{NewPass, PieceRow},
     durable,
-    fate::Fate,
     name::PassId,
     notice::Notice,
     staging::{Packed, Piece},

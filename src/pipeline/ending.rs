@@ -103,7 +103,7 @@ pub fn write_tree(state: &Path, pieces: &[PieceRow], out: &mut dyn Write) -> Res
     let mut listing = Listing::new(out);
     for row in pieces {
         let path = local_manifest(state, row.name());
-        for member in read_manifest(&path)?.members() {
+        for member in read_manifest(&path)? {
             listing.add(&member?).map_err(at("list", &path))?;
         }
     }
@@ -247,7 +247,7 @@ impl PassObject<'_> {
         let mut out = HashingWriter::new(BufWriter::new(&file));
         let tally = out.tally();
         if self.name.ends_with(".xz") {
-            let mut xz = compress::xz_writer(&mut out).map_err(at("write", &tmp))?;
+            let mut xz = compress::xz_writer(&mut out);
             write(&mut xz)?;
             xz.finish().map_err(at("write", &tmp))?;
         } else {

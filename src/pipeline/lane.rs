@@ -31,6 +31,8 @@ pub struct Lane {
     pub draft: Option<ResumedDraft>,
     /// What the next segment of the file under way must know of those before.
     pub chain: Option<SegmentChain>,
+    /// The last plan did not fit into the room that was kept for it: the next one gets all that a piece may have.
+    pub roomy: bool,
 }
 
 /// A draft that a run before left behind, to go on with.
@@ -92,7 +94,7 @@ impl Lane {
                 (cut, None)
             }
         };
-        Ok(Lane { pass, tree, filter, cut, draft, chain })
+        Ok(Lane { pass, tree, filter, cut, draft, chain, roomy: false })
     }
 
     /// The next piece to be packed. What the source itself refuses holds it.

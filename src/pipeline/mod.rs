@@ -84,30 +84,33 @@ pub fn run(parts: Parts) -> Finish {
     let (sealed_out, sealed_in) = sync_channel(NEWS_MAX);
     thread::scope(|scope| {
         let ctx = &ctx;
-        let spawn = |name: &str, work: Box<dyn FnOnce() + Send + '_>| {
-            let label = name.to_owned();
-            thread::Builder::new()
-                .name(name.to_owned())
-                .spawn_scoped(scope, move || {
-                    // A panic is a defect of ours: the run ends with it told, and nothing is half made.
-                    if catch_unwind(AssertUnwindSafe(work)).is_err() {
-                        ctx.give_up(Trouble::Internal, &format!("The {label} thread panicked"));
-                    }
-                })
-                .is_ok()
-        };
         let started = [
-            spawn("archiver", Box::new(move || archiving::run(ctx, backlog.drafts, packed_out))),
-            spawn("compressor", Box::new(move || middle::compress(ctx, backlog.packed, packed_in, compressed_out))),
-            spawn("encrypter", Box::new(move || middle::encrypt(ctx, backlog.compressed, compressed_in, sealed_out))),
-            spawn("uploader", Box::new(move || delivery::run(ctx, backlog.encrypted, sealed_in))),
-            spawn("ender", Box::new(move || ending::run(ctx))),
+            spawn(ctx, scope, "archiver", move || archiving::run(ctx, backlog.drafts, packed_out)),
+            spawn(ctx, scope, "compressor", move || middle::compress(ctx, backlog.packed, packed_in, compressed_out)),
+            spawn(ctx, scope, "encrypter", move || middle::encrypt(ctx, backlog.compressed, compressed_in, sealed_out)),
+            spawn(ctx, scope, "uploader", move || delivery::run(ctx, backlog.encrypted, sealed_in)),
+            spawn(ctx, scope, "ender", move || ending::run(ctx)),
         ];
         if started.contains(&false) {
             ctx.give_up(Trouble::Internal, "Cannot start a thread: a limit of the system is reached");
         }
     });
     ctx.finish()
+}
+
+/// Starts a stage. A panic is a defect of ours: the run ends with it told, and nothing is half made.
+fn spawn<'scope>(
+    ctx: &'scope Context,
+    scope: &'scope thread::Scope<'scope, '_>,
+    name: &'static str,
+    work: impl FnOnce() + Send + 'scope,
+) -> bool {
+    let guarded = move || {
+        if catch_unwind(AssertUnwindSafe(work)).is_err() {
+            ctx.give_up(Trouble::Internal, &format!("The {name} panicked"));
+        }
+    };
+    thread::Builder::new().name(name.to_owned()).spawn_scoped(scope, guarded).is_ok()
 }
 
 impl Finish {

@@ -59,7 +59,8 @@ pub fn pack_next(
     };
     let name = PieceName { source: spec.name.clone(), pass: lane.pass, seq, label: None };
     let id = name.id();
-    let tar_max = tar_bound(&plan, ctx.options.pack.max_size);
+    let max_size = ctx.options.pack.max_size;
+    let tar_max = if std::mem::take(&mut lane.roomy) { max_size } else { tar_bound(&plan, max_size) };
     let tar_max = draft.as_ref().map_or(tar_max, |draft| tar_max.saturating_add(draft.mark.tar_len).min(ctx.options.pack.max_size));
     let need = Reservation::planned(tar_max, list_bound(&plan) + draft.as_ref().map_or(0, |draft| draft.mark.list_len));
     reserve(ctx, &id, need)?;
@@ -90,6 +91,7 @@ pub fn pack_next(
         Err(Cannot::TooLarge(items)) => {
             // The cut now knows the true size, and makes segments.
             ctx.staging.budget().release(&id);
+            lane.roomy = true;
             lane.hand_back(items);
             Ok(Packed::One)
         }
@@ -161,7 +163,7 @@ fn pack_plan(
     });
     let Outcome { packed, handed_back } = match packed {
         Ok(outcome) => outcome,
-        Err(PackError::TooLarge { handed_back }) => return Err(Cannot::TooLarge(handed_back)),
+        Err(PackError::TooLarge { handed_back, .. }) => return Err(Cannot::TooLarge(handed_back)),
         Err(err) => {
             let failure = Failure::from(err);
             // What is durable behind a mark is worth going on with, whatever went wrong after it.

@@ -1,7 +1,11 @@
 //! What the middle stages leave on record of each piece, and the manifests that stay on this host.
 
 use crate::{
-    archive::manifest_io::ManifestReader,
+    archive::{
+        filter::FilterError,
+        list::ListError,
+        manifest_io::{ManifestError, ManifestReader},
+    },
     catalog,
     compress,
     durable::DurableError,
@@ -75,6 +79,39 @@ impl Fateful for RecordError {
 
     fn trouble(&self) -> Trouble {
         Trouble::Staging
+    }
+}
+
+impl Fateful for ListError {
+    fn fate(&self) -> Fate {
+        match self {
+            ListError::NotFound { .. } | ListError::Damaged { .. } => Fate::Rotten,
+            ListError::Read { .. } => Fate::Retry,
+        }
+    }
+
+    fn trouble(&self) -> Trouble {
+        Trouble::Staging
+    }
+}
+
+impl Fateful for ManifestError {
+    fn fate(&self) -> Fate {
+        Fate::Operator
+    }
+
+    fn trouble(&self) -> Trouble {
+        Trouble::State
+    }
+}
+
+impl Fateful for FilterError {
+    fn fate(&self) -> Fate {
+        Fate::Operator
+    }
+
+    fn trouble(&self) -> Trouble {
+        Trouble::Source
     }
 }
 

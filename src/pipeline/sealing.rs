@@ -137,7 +137,7 @@ fn keep_manifest(
     let mut out = HashingWriter::new(&file);
     let tally = out.tally();
     let mut zstd = compress::zstd_writer(BufWriter::new(&mut out)).map_err(at("write", &tmp))?;
-    write_manifest(&head, &mut members, &packed, &mut zstd)?;
+    write_manifest(&head, &mut members, &packed, &mut zstd).map_err(at("write", &tmp))?;
     zstd.finish().and_then(|mut buffer| std::io::Write::flush(&mut buffer)).map_err(at("write", &tmp))?;
     durable::publish(&file, &tmp, &path)?;
 

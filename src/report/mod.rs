@@ -1,1 +1,2 @@
-//! (being written)
+//! What is told to people who do not look.
+pub mod mail;
