@@ -5,9 +5,10 @@ use super::{
     problem::{Found, Places},
     settings::{Pack, Source, Staging},
 };
-use crate::units::ByteSize;
+use crate::{path::escape, units::ByteSize};
 use std::{
     collections::BTreeMap,
+    os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
 };
 
@@ -119,7 +120,7 @@ fn staging_in_source(
     if !is_excluded {
         let what = format!(
             "must not be in the source {source:?}; move it, or leave it out there with exclude = [\"/{}/\"]",
-            inner.display()
+            escape(inner.as_os_str().as_bytes())
         );
         found.problem(lines.line("staging.path").or(line), "staging.path", what);
     }

@@ -83,7 +83,8 @@ fn pattern(text: &str) -> Result<String, String> {
         return Err("must not be empty: an empty pattern matches nothing".to_owned());
     }
     if text.starts_with('#') {
-        return Err(format!("must not begin with `#`, which makes it a comment; write `\\\\{text}` for that name"));
+        let what = "must not begin with `#`, which makes it a comment; a backslash before it takes it as a name";
+        return Err(format!("{what}, not {}", quoted(text)));
     }
     if text.contains(['\n', '\r', '\0']) {
         return Err(format!("must be one pattern of one line, not {}", quoted(text)));
