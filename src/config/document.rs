@@ -36,6 +36,8 @@ pub(super) struct Section<'a> {
 
 struct Lines<'t> {
     text: &'t str,
+    /// Of the first byte of each line.
+    starts: Vec<usize>,
 }
 
 /// `settings` as a TOML document.
@@ -46,7 +48,7 @@ pub(super) fn to_toml(settings: &impl Serialize) -> String {
 impl<'t> Document<'t> {
     /// `None` when the text is not TOML; its problems are collected.
     pub fn parse(text: &'t str, found: &mut Found) -> Option<Document<'t>> {
-        let lines = Lines { text };
+        let lines = Lines::of(text);
         let (table, errors) = DeTable::parse_recoverable(text);
         let mut told = BTreeSet::new();
         // One mistake confuses the parser for the rest of its line.
@@ -122,10 +124,6 @@ impl<'t> Document<'t> {
 impl<'a> Section<'a> {
     pub fn is_there(&self) -> bool {
         self.line.is_some()
-    }
-
-    pub fn line(&self) -> Option<usize> {
-        self.line
     }
 
     pub fn has(&self, key: &'static str) -> bool {
@@ -293,13 +291,18 @@ impl<'a> Section<'a> {
     }
 }
 
-impl Lines<'_> {
+impl<'t> Lines<'t> {
+    fn of(text: &'t str) -> Lines<'t> {
+        let after = text.bytes().enumerate().filter(|(_, b)| *b == b'\n').map(|(at, _)| at + 1);
+        Lines { text, starts: [0].into_iter().chain(after).collect() }
+    }
+
     /// Line and column of a byte, both from 1; the column counts characters.
     fn position(&self, at: usize) -> (usize, usize) {
-        let before = &self.text.as_bytes()[..at.min(self.text.len())];
-        let begin = before.iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1);
-        let line = before.iter().filter(|b| **b == b'\n').count() + 1;
-        (line, String::from_utf8_lossy(&before[begin..]).chars().count() + 1)
+        let at = at.min(self.text.len());
+        let line = self.starts.partition_point(|start| *start <= at);
+        let before = &self.text.as_bytes()[self.starts[line - 1]..at];
+        (line, String::from_utf8_lossy(before).chars().count() + 1)
     }
 
     /// The key on a line of a document that is not TOML, as well as it can be told; empty where there is none.

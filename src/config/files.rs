@@ -5,9 +5,10 @@ use super::{
     rules::{self, Dirs},
     settings::Settings,
 };
+use crate::path::escape;
 use std::{
     fs, io,
-    os::unix::fs::PermissionsExt,
+    os::unix::{ffi::OsStrExt, fs::PermissionsExt},
     path::{Path, PathBuf},
 };
 
@@ -48,7 +49,10 @@ pub(super) fn problem_of(file: &FileRef) -> Option<Problem> {
         Ok(meta) if !meta.is_file() => format!("must name a regular file; {path:?} is none"),
         Ok(meta) if file.kind == FileKind::Secret && meta.permissions().mode() & 0o066 != 0 => {
             let mode = meta.permissions().mode() & 0o7777;
-            format!("{path:?} is open to group or others (mode {mode:04o}); run: chmod 600 {}", path.display())
+            format!(
+                "{path:?} is open to group or others (mode {mode:04o}); run: chmod 600 {}",
+                escape(path.as_os_str().as_bytes())
+            )
         }
         Ok(_) => return None,
     };

@@ -122,13 +122,15 @@ fn read(text: &str, file: &Path, credentials: &Credentials, found: &mut Found) -
     let restore = sections::restore(&document.section("restore", found), found, &state, credentials);
     let mail = sections::mail(&document.section("mail", found), found, credentials);
     let log = sections::log(&document.section("log", found), found);
-    if let Some(staging) = &staging {
-        rules::sizes(found, staging, &pack);
-        let sources = sources.iter().map(|(index, source)| (*index, source.path.clone(), source.exclude.clone()));
-        let vault = vault.as_ref().and_then(|vault| rules::vault_dir(&vault.url));
-        let (state, staging, restore) = (state.clone(), staging.path.clone(), restore.path.clone());
-        rules::directories(found, &Dirs { state, staging, restore, vault, sources: sources.collect() });
-    }
+    rules::sizes(found, &staging, &pack);
+    let dirs = Dirs {
+        state: state.clone(),
+        staging: staging.path.clone(),
+        restore: restore.path.clone(),
+        vault: vault.as_ref().and_then(|vault| rules::vault_dir(&vault.url)),
+        sources: sources.iter().map(|(at, source)| (*at, source.path.clone(), source.exclude.clone())).collect(),
+    };
+    rules::directories(found, &dirs);
     if !found.problems.is_empty() {
         return None;
     }
@@ -137,7 +139,6 @@ fn read(text: &str, file: &Path, credentials: &Credentials, found: &mut Found) -
         lines: std::mem::take(&mut found.lines),
         files: std::mem::take(&mut found.files),
     };
-    let staging = staging.expect("a section without problems has its settings");
     let vault = vault.expect("a section without problems has its settings");
     let sources = sources.into_iter().map(|(_, source)| source).collect();
     Some(Settings {
@@ -159,12 +160,13 @@ fn read(text: &str, file: &Path, credentials: &Credentials, found: &mut Found) -
 
 /// The sources that can be told, by their index in the file.
 fn read_sources(document: &Document<'_>, top: &Section<'_>, found: &mut Found) -> Vec<(usize, Source)> {
-    if !top.has("source") {
+    let sections = document.list("source", found);
+    if sections.is_empty() && !found.blames("source") {
         let what = "is missing; write at least one section [[source]] with name = \"data\" and path = \"/srv/data\"";
-        found.problem(None, "source", what);
+        top.problem(found, "source", what);
     }
     let mut sources = Vec::new();
-    for (index, section) in document.list("source", found).iter().enumerate() {
+    for (index, section) in sections.iter().enumerate() {
         sources.extend(sections::source(section, found).map(|source| (index, source)));
     }
     rules::unique_sources(found, &sources);

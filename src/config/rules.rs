@@ -5,9 +5,10 @@ use super::{
     problem::{Found, Places},
     settings::{Pack, Source, Staging},
 };
-use crate::units::ByteSize;
+use crate::{path::escape, units::ByteSize};
 use std::{
     collections::BTreeMap,
+    os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
 };
 
@@ -26,36 +27,23 @@ pub(super) struct Dirs {
 }
 
 pub(super) fn sizes(found: &mut Found, staging: &Staging, pack: &Pack) {
-    if found.blames("staging.cap") || found.blames("pack.max_size") || staging.cap >= least_cap(pack.max_size) {
+    let least = u64::try_from((u128::from(pack.max_size.0) * CAP_PERCENT).div_ceil(100)).unwrap_or(u64::MAX);
+    if found.blames("staging.cap") || found.blames("pack.max_size") || least <= staging.cap.0 {
         return;
     }
-    let most = round_down(u128::from(staging.cap.0) * 100 / CAP_PERCENT);
-    let lower = if most < ByteSize::MIB {
-        String::new()
-    } else {
-        format!(", or pack.max_size at most \"{}\"", ByteSize(most).exact())
+    // Numbers that can be written down, on the side that will do.
+    let unit =
+        |bytes| [ByteSize::GIB, ByteSize::MIB].into_iter().find(|unit| unit * 64 <= bytes).unwrap_or(ByteSize::KIB);
+    let cap = ByteSize(least.checked_next_multiple_of(unit(least)).unwrap_or(least));
+    let most = u64::try_from(u128::from(staging.cap.0) * 100 / CAP_PERCENT).unwrap_or(u64::MAX);
+    let max_size = ByteSize(most / unit(most) * unit(most));
+    let lower = match max_size.0 < ByteSize::MIB {
+        true => String::new(),
+        false => format!("; or pack.max_size at most \"{}\"", max_size.exact()),
     };
-    let what = format!(
-        "must be at least \"{}\" (3 × pack.max_size + 1 %, with max_size {}){lower}",
-        least_cap(pack.max_size).exact(),
-        pack.max_size
-    );
+    let given = pack.max_size.exact();
+    let what = format!("must be at least \"{}\", 3 × pack.max_size (\"{given}\") + 1 %{lower}", cap.exact());
     found.problem(found.lines.line("staging.cap"), "staging.cap", what);
-}
-
-/// The smallest cap for pieces of this size, rounded up so that it can be written down.
-fn least_cap(max_size: ByteSize) -> ByteSize {
-    let bytes = u64::try_from((u128::from(max_size.0) * CAP_PERCENT).div_ceil(100)).unwrap_or(u64::MAX);
-    let unit = if bytes < ByteSize::GIB { ByteSize::KIB } else { ByteSize::MIB };
-    ByteSize(bytes.checked_next_multiple_of(unit).unwrap_or(u64::MAX))
-}
-
-/// Never more than what would do.
-fn round_down(bytes: u128) -> u64 {
-    let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
-    let unit = if bytes < 8 * ByteSize::GIB { ByteSize::MIB } else { ByteSize::GIB };
-    // The rounding of the cap may take up to one more unit of it.
-    (bytes / unit * unit).saturating_sub(if bytes.is_multiple_of(unit) { unit } else { 0 })
 }
 
 /// Names and paths of sources are unique.
@@ -102,15 +90,15 @@ fn own_directories(found: &mut Found, lines: &Places, dirs: &Dirs) {
             // Of two equal ones the later is told.
             let is_wrong = if is_same { other_at < at } else { path.starts_with(outer) && *other != "state" };
             if is_wrong {
-                let relation = if is_same { "the same directory as" } else { "in" };
-                // Where it is a default that is in the way, the other key is the one to change.
-                let (line, blamed) = match lines.line(key) {
-                    Some(line) => (Some(line), key),
-                    None if lines.line(other).is_some() => (lines.line(other), other),
-                    None => (None, key),
+                // Where a default is in the way, the other key is the one to change.
+                let is_default = lines.line(key).is_none() && lines.line(other).is_some();
+                let (blamed, what) = match (is_default, is_same) {
+                    (false, true) => (*key, format!("must not be the same directory as {other}, {outer:?}")),
+                    (false, false) => (*key, format!("must not be in {other}, {outer:?}")),
+                    (true, true) => (*other, format!("must not be the same directory as {key}, {path:?}")),
+                    (true, false) => (*other, format!("must not hold {key}, {path:?}")),
                 };
-                let what = format!("{key} must not be {relation} {other}: {path:?} and {outer:?}");
-                found.problem(line, *blamed, what);
+                found.problem(lines.line(blamed), blamed, what);
             }
         }
     }
@@ -132,7 +120,7 @@ fn staging_in_source(
     if !is_excluded {
         let what = format!(
             "must not be in the source {source:?}; move it, or leave it out there with exclude = [\"/{}/\"]",
-            inner.display()
+            escape(inner.as_os_str().as_bytes())
         );
         found.problem(lines.line("staging.path").or(line), "staging.path", what);
     }

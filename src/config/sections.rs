@@ -53,11 +53,10 @@ pub(super) fn time_zone(top: &Section<'_>, found: &mut Found) -> Zone {
     }))
 }
 
-pub(super) fn staging(section: &Section<'_>, found: &mut Found, state: &Path) -> Option<Staging> {
+pub(super) fn staging(section: &Section<'_>, found: &mut Found, state: &Path) -> Staging {
     section.require(found, "cap", "\"2TB\"");
     let path = section.path(found, "path").unwrap_or_else(|| state.join("staging"));
-    let cap = section.size(found, "cap", 0..=SIZE_MAX)?;
-    Some(Staging { path, cap })
+    Staging { path, cap: section.size(found, "cap", 0..=SIZE_MAX).unwrap_or_default() }
 }
 
 pub(super) fn source(section: &Section<'_>, found: &mut Found) -> Option<Source> {
@@ -84,7 +83,8 @@ fn pattern(text: &str) -> Result<String, String> {
         return Err("must not be empty: an empty pattern matches nothing".to_owned());
     }
     if text.starts_with('#') {
-        return Err(format!("must not begin with `#`, which makes it a comment; write `\\\\{text}` for that name"));
+        let what = "must not begin with `#`, which makes it a comment; a backslash before it takes it as a name";
+        return Err(format!("{what}, not {}", quoted(text)));
     }
     if text.contains(['\n', '\r', '\0']) {
         return Err(format!("must be one pattern of one line, not {}", quoted(text)));
@@ -176,8 +176,7 @@ pub(super) fn vault(section: &Section<'_>, found: &mut Found, credentials: &Cred
     let names = [("plain", Names::Plain), ("opaque", Names::Opaque)];
     let classes = STORAGE_CLASSES.map(|class| (class, class.to_owned()));
     let file = section.path(found, "credentials_file");
-    let vault = Vault {
-        url: crate::config::VaultUrl::Directory(PathBuf::new()),
+    Some(Vault {
         storage_class: section
             .text(found, "storage_class", |text| one_of(text, &classes))
             .unwrap_or_else(|| STORAGE_CLASSES[0].to_owned()),
@@ -190,8 +189,9 @@ pub(super) fn vault(section: &Section<'_>, found: &mut Found, credentials: &Cred
         concurrency: small(section.number(found, "concurrency", 1..=64), 4),
         names: section.text(found, "names", |text| one_of(text, &names)).unwrap_or(Names::Plain),
         host: section.text(found, "host", |text| word(text, "a host's name")),
-    };
-    Some(Vault { url: url?, ..vault })
+        // The last, so that the problems of all others are told.
+        url: url?,
+    })
 }
 
 pub(super) fn upload(section: &Section<'_>, found: &mut Found) -> Upload {
