@@ -1,0 +1,114 @@
+//! What can go wrong with the catalog, by what must be done about it.
+
+use crate::{
+    durable::DurableError,
+    fate::{Fate, Fateful, Trouble},
+};
+use rusqlite::{Error as SqlError, ErrorCode};
+use std::path::{Path, PathBuf};
+
+#[derive(Debug, thiserror::Error)]
+pub enum CatalogError {
+    /// Opened for reading, and not there.
+    #[error("There is no catalog at {path:?}")]
+    Missing { path: PathBuf },
+    /// Something is there, and it is not a whole catalog. It is left as it was found.
+    #[error(
+        "The catalog {path:?} is damaged: {why}; bring back the last copy of it, or make a new one from the vault \
+         with `archiver rebuild`"
+    )]
+    Damaged { path: PathBuf, why: String, source: Option<SqlError> },
+    #[error("The catalog {path:?} is of version {found}, and this program knows only {known}; use a newer archiver")]
+    Newer { path: PathBuf, found: u32, known: u32 },
+    /// What was asked for contradicts what is recorded; nothing was changed.
+    #[error("Cannot {attempt} the catalog {path:?}: {why}")]
+    Refused { attempt: &'static str, path: PathBuf, why: String },
+    /// SQLite could not do it.
+    #[error("Cannot {attempt} the catalog {path:?}")]
+    Database { attempt: &'static str, path: PathBuf, source: SqlError },
+    /// The disk could not do it.
+    #[error(transparent)]
+    Disk(#[from] DurableError),
+}
+
+impl CatalogError {
+    pub(super) fn of(attempt: &'static str, path: &Path, err: SqlError) -> CatalogError {
+        if shows_damage(&err) {
+            CatalogError::damaged(path, "it cannot be read", Some(err))
+        } else {
+            CatalogError::Database { attempt, path: path.to_owned(), source: err }
+        }
+    }
+
+    pub(super) fn damaged(path: &Path, why: impl Into<String>, source: Option<SqlError>) -> CatalogError {
+        CatalogError::Damaged { path: path.to_owned(), why: why.into(), source }
+    }
+}
+
+impl Fateful for CatalogError {
+    fn fate(&self) -> Fate {
+        use CatalogError::{Damaged, Database, Disk, Missing, Newer, Refused};
+        match self {
+            Missing { .. } | Damaged { .. } | Newer { .. } | Refused { .. } => Fate::Operator,
+            Disk(err) => match err.source.kind() {
+                std::io::ErrorKind::PermissionDenied
+                | std::io::ErrorKind::ReadOnlyFilesystem
+                | std::io::ErrorKind::NotADirectory => Fate::Operator,
+                _ => Fate::Retry,
+            },
+            Database { source, .. } => match source.sqlite_error_code() {
+                Some(
+                    ErrorCode::DiskFull
+                    | ErrorCode::SystemIoFailure
+                    | ErrorCode::DatabaseBusy
+                    | ErrorCode::DatabaseLocked
+                    | ErrorCode::FileLockingProtocolFailed
+                    | ErrorCode::OutOfMemory
+                    // Too many open files, mostly; what is not there or not ours was found before.
+                    | ErrorCode::CannotOpen,
+                ) => Fate::Retry,
+                _ => Fate::Operator,
+            },
+        }
+    }
+
+    fn trouble(&self) -> Trouble {
+        match self {
+            // Statements and types that do not fit are written in this room.
+            CatalogError::Database { source, .. }
+                if matches!(
+                    source.sqlite_error_code(),
+                    None | Some(ErrorCode::Unknown | ErrorCode::ApiMisuse | ErrorCode::ConstraintViolation)
+                ) =>
+            {
+                Trouble::Internal
+            }
+            _ => Trouble::State,
+        }
+    }
+}
+
+/// Whether the file says what this program never wrote.
+fn shows_damage(err: &SqlError) -> bool {
+    match err {
+        SqlError::FromSqlConversionFailure(..)
+        | SqlError::IntegralValueOutOfRange(..)
+        | SqlError::InvalidColumnType(..)
+        | SqlError::Utf8Error(..) => true,
+        err => {
+            matches!(err.sqlite_error_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
+        }
+    }
+}
+
+/// Why a transaction was rolled back.
+pub(super) enum Fail {
+    Sql(SqlError),
+    Refused(String),
+}
+
+impl From<SqlError> for Fail {
+    fn from(err: SqlError) -> Fail {
+        Fail::Sql(err)
+    }
+}
