@@ -38,15 +38,15 @@
 
 // Words: pure, no I/O, no clock.
 pub mod fate;
-pub mod name;
-pub mod notice;
-pub mod path;
 pub mod units;
+pub mod path;
+pub mod name;
 pub mod window;
+pub mod notice;
 // The disk.
-pub mod catalog;
 pub mod durable;
 pub mod staging;
+pub mod catalog;
 // Contracts.
 pub mod stage;
 pub mod vault;
@@ -61,8 +61,8 @@ pub mod pipeline;
 pub mod restore;
 pub mod verify;
 // The shell: knows everyone, known by no one.
-pub mod cli;
 pub mod config;
-pub mod daemon;
 pub mod log;
 pub mod report;
+pub mod daemon;
+pub mod cli;

@@ -40,5 +40,5 @@ fn check(copy: &Path) -> Result<()> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let conn =
         Connection::open_with_flags(copy, flags).map_err(|err| CatalogError::of("check the copy of", copy, err))?;
-    open::check(&conn, copy, open::Depth::Full)
+    open::check(&conn, copy)
 }

@@ -114,8 +114,8 @@ fn a_truncated_file_is_damaged() {
 #[test]
 fn a_flipped_bit_is_found_or_changes_nothing() {
     let (bytes, expected) = whole();
-    let header = (0..100).flat_map(|at| [0x01, 0x10, 0x80].map(|mask| (at, mask)));
-    let pages = (100..bytes.len()).step_by(211).map(|at| (at, 1 << (at % 8)));
+    let header = (0..100).flat_map(|at| [0x01, 0x80].map(|mask| (at, mask)));
+    let pages = (100..bytes.len()).step_by(409).map(|at| (at, 1 << (at % 8)));
     let mut found = 0;
     for (at, mask) in header.chain(pages) {
         let mut flipped = bytes.clone();
@@ -129,7 +129,7 @@ fn a_flipped_bit_is_found_or_changes_nothing() {
             }
         }
     }
-    assert!(found > 200, "{found} flips were found");
+    assert!(found > 100, "{found} flips were found");
 }
 
 #[test]

@@ -65,7 +65,7 @@ impl Catalog {
         Ok(Catalog { inner: Arc::new(Inner { file, conn: Mutex::new(conn) }) })
     }
 
-    /// Opens the catalog for reading, also while another process writes to it. Never creates one:
+    /// Opens the catalog for reading, after checking all of it, also while another process writes. Never creates one:
     /// [`CatalogError::Missing`].
     pub fn open_read_only(file: &Path) -> Result<Catalog> {
         let (file, conn) = open::open_read_only(file)?;
@@ -79,7 +79,7 @@ impl Catalog {
 
     /// Reads and checks the whole file, as opening does. Takes as long as reading it.
     pub fn check(&self) -> Result<()> {
-        open::check(&self.conn(), &self.inner.file, open::Depth::Full)
+        open::check(&self.conn(), &self.inner.file)
     }
 
     /// A setting that was kept: the host, the id of the vault, ids that stand for names in opaque keys.
