@@ -10,7 +10,7 @@ use rusqlite::{
     Row,
     types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, Type, ValueRef},
 };
-use serde::{Deserialize, de::value};
+use serde::{Deserialize, Serialize, de::value};
 use std::{error::Error, str::FromStr};
 
 type SqlResult<T> = Result<T, rusqlite::Error>;
@@ -112,7 +112,7 @@ impl PassRow {
 }
 
 /// Which part of a file that is larger than a piece.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SegmentRow {
     /// From 1.
     pub index: u32,
@@ -126,7 +126,7 @@ pub struct SegmentRow {
 }
 
 /// A piece as it was packed: what never changes.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PackedRow {
     pub name: PieceName,
     /// The range: first and last path of the walk that it stands for.

@@ -1,9 +1,10 @@
 //! What is wrong with a configuration. Everything that is found is told at once.
 
+use serde::Serialize;
 use std::{collections::BTreeMap, fmt, fmt::Write, io, path::Path, path::PathBuf};
 
 /// One thing that is wrong.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Problem {
     /// From 1; `None` where the file has no line for it, because a whole section is missing.
     pub line: Option<usize>,

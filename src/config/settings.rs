@@ -235,6 +235,11 @@ impl Settings {
         document::to_toml(self)
     }
 
+    /// The catalog in the state directory.
+    pub fn catalog_file(&self) -> PathBuf {
+        self.state.join("catalog.sqlite")
+    }
+
     /// The file that they were read from.
     pub fn file(&self) -> &Path {
         &self.origin.file
