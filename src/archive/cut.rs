@@ -228,7 +228,7 @@ where
     /// segment, the first one may come back and the file is then laid out anew; a later one is only made again,
     /// since its layout stands in the pieces before it.
     pub fn hand_back(&mut self, mut items: Vec<Walked>) {
-        if let Some(segments) = self.last_segment.take()
+        if let Some(segments) = self.last_segment.clone()
             && let Some(at) = items.iter().position(|item| is_entry_at(item, &segments.file.path))
         {
             if segments.next > 1 {
@@ -308,7 +308,8 @@ where
     fn unit(&mut self) -> Result<Unit, E> {
         loop {
             let tree = self.ahead.front_tree();
-            let fits_alone = self.limits.fits(tree.above.saturating_add(TAR_END).saturating_add(tree.size), tree.members);
+            let fits_alone =
+                self.limits.fits(tree.above.saturating_add(TAR_END).saturating_add(tree.size), tree.members);
             if !fits_alone {
                 return Ok(Unit { size: tree.own, members: 1, fits_alone });
             }

@@ -40,9 +40,10 @@ struct Slot {
 struct Open {
     /// Bytes of its path.
     len: usize,
-    /// Running number of its slot. One that was never pushed, because the walk began inside of it, has that of
-    /// the directory above it, or 0.
+    /// Running number of its slot. One that never came, because the walk began inside of it, has that of the
+    /// directory above it, or 0.
     at: u64,
+    came: bool,
     /// The sums before it.
     size: u128,
     members: u64,
@@ -106,7 +107,7 @@ impl Ahead {
                 let is_dir = entry.meta.kind == Kind::Dir;
                 if is_dir {
                     let below = above.saturating_add((self.limits.ancestor)(&entry.path));
-                    self.open(entry.path.as_bytes().len(), self.head + self.slots.len() as u64, below);
+                    self.open(entry.path.as_bytes().len(), Some(self.head + self.slots.len() as u64), below);
                 }
                 self.size += u128::from(own);
                 self.members += 1;
@@ -165,25 +166,27 @@ impl Ahead {
         if self.open.last().is_none_or(|top| top.len < slash) {
             for dir in path.ancestors() {
                 if self.open.last().is_none_or(|top| top.len < dir.as_bytes().len()) {
-                    let (at, above) = self.open.last().map_or((0, 0), |top| (top.at, top.below));
-                    self.open(dir.as_bytes().len(), at, above.saturating_add((self.limits.ancestor)(&dir)));
+                    let above = self.open.last().map_or(0, |top| top.below);
+                    self.open(dir.as_bytes().len(), None, above.saturating_add((self.limits.ancestor)(&dir)));
                 }
             }
         }
         self.open.last().map_or(0, |top| top.below)
     }
 
-    fn open(&mut self, len: usize, at: u64, below: u64) {
-        self.open.push(Open { len, at, size: self.size, members: self.members, below });
+    fn open(&mut self, len: usize, slot: Option<u64>, below: u64) {
+        let at = slot.or(self.open.last().map(|above| above.at)).unwrap_or(0);
+        self.open.push(Open { len, at, came: slot.is_some(), size: self.size, members: self.members, below });
     }
 
     /// Closes the innermost directory; `false` when none is open.
     fn close(&mut self) -> bool {
         let Some(open) = self.open.pop() else { return false };
         let (size, members) = self.since(&open);
-        // One that never came shares the number of the directory above it, which closes after it and has the
-        // last word.
-        if let Some(slot) = open.at.checked_sub(self.head).and_then(|at| self.slots.get_mut(at as usize)) {
+        if open.came
+            && let Some(at) = open.at.checked_sub(self.head)
+            && let Some(slot) = self.slots.get_mut(at as usize)
+        {
             (slot.size, slot.members) = (size, members);
         }
         true

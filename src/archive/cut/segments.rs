@@ -25,13 +25,14 @@ pub(super) struct Segments {
 }
 
 impl Segments {
-    /// `None` when headers leave no room for a block of data: then the file has to stay in one piece.
+    /// `None` when headers leave no room for a block of data, or one segment would do: then the file has to
+    /// stay in one piece, however large.
     pub fn layout(file: &Entry, above: u64, limits: &Limits) -> Option<Segments> {
         let overhead = overhead(file, above, limits);
         let spare = (limits.max_size / 16).min(METADATA_MAX);
         let room = limits.max_size.checked_sub(overhead)?.checked_sub(spare)?;
         let len = round_down(room, if room >= GRAIN { GRAIN } else { BLOCK });
-        if len == 0 || file.meta.size == 0 {
+        if len == 0 || file.meta.size <= len {
             return None;
         }
         // Only a file of holes can be so large that its segments could not be numbered.
