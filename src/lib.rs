@@ -62,7 +62,7 @@ pub mod restore;
 pub mod verify;
 // The shell: knows everyone, known by no one.
 pub mod config;
-pub mod log;
 pub mod report;
+pub mod log;
 pub mod daemon;
 pub mod cli;
