@@ -178,6 +178,9 @@ fn a_file_without_a_certificate_is_refused() {
     check(&noise(5000), "");
     check(&[0; 5000], "");
     check(&message, "");
+    // A marker packet, which every reader skips; and armor around nothing.
+    check(b"\xca\x03PGP", "");
+    check(b"-----BEGIN PGP PUBLIC KEY BLOCK-----\n\n=twTO\n-----END PGP PUBLIC KEY BLOCK-----\n", "");
     check(&armored[..armored.len() - 60], "no end");
     check(&cert.to_vec().unwrap()[..200], "");
     check(&[&armored[..], b"\n-----BEGIN PGP MESSAGE-----\n\nAAAA\n-----END PGP MESSAGE-----\n"].concat(), "");
@@ -277,7 +280,8 @@ fn keys_are_judged_again_before_each_piece_and_a_renewed_one_is_taken_up() {
     assert!(matches!(&err, EncryptError::Key(KeyError::Certificate { flaw: CertFlaw::Expired(_), .. })), "{err}");
     assert_eq!((err.fate(), err.trouble(), err.trouble().exit_code()), (Fate::Operator, Trouble::Keys, 5));
     assert!(output.is_empty(), "nothing is written to fewer recipients");
-    assert!(encrypter.prove(&mut &b""[..], &mut Vec::new()).is_err(), "nor is the last piece mistaken for this one");
+    // Nor is the last piece mistaken for this one.
+    assert!(matches!(encrypter.prove(&mut &b""[..], &mut Vec::new()), Err(EncryptError::Unmade)));
 
     let policy = StandardPolicy::new();
     let mut signer = cert.primary_key().key().clone().parts_into_secret().unwrap().into_keypair().unwrap();

@@ -5,7 +5,7 @@ use crate::{
     fate::{Fate, Fateful, Stopped, Trouble},
     stage::{Job, Mark, Transform},
 };
-use sequoia_openpgp::serialize::stream::{LiteralWriter, Message};
+use sequoia_openpgp::serialize::stream::{LiteralWriter, Message, Signer};
 use std::io;
 
 fn is_rotten(encrypter: &mut Encrypter, sealed: &[u8], clear: &[u8], what: &str) {
@@ -134,21 +134,31 @@ fn a_piece_with_a_recipient_too_few_is_not_proven() {
     let (_, sealed) = apply(&mut encrypter, b"clear").unwrap();
     let second = packets(&sealed)[1].places[0] - 2;
     let made = encrypter.made.as_mut().unwrap();
+    let fewer = [&sealed[..second], &sealed[made.header.len()..]].concat();
+    // Even if it was written like that.
     made.header.truncate(second);
-    let fewer = [&sealed[..second], &sealed[made.sealed.header_length as usize..]].concat();
+    made.sealed.header_length = second as u64;
     is_rotten(&mut encrypter, &fewer, b"clear", "one recipient");
 }
 
 #[test]
 fn what_is_not_encrypted_is_not_opened() {
     let (dir, cert) = (dir(), cert());
-    let mut forged = Vec::new();
-    let mut literal = LiteralWriter::new(Message::new(&mut forged)).build().unwrap();
-    io::Write::write_all(&mut literal, b"not ours").unwrap();
-    literal.finalize().unwrap();
-    let mut clear = Vec::new();
-    let err = opener(dir.path(), &cert).decrypt(&mut &forged[..], &mut clear).unwrap_err();
-    assert!(matches!(err, EncryptError::Damaged(_)) && clear.is_empty(), "{err}");
+    let opener = opener(dir.path(), &cert);
+    for signed in [false, true] {
+        let mut forged = Vec::new();
+        let mut message = Message::new(&mut forged);
+        if signed {
+            let signer = cert.primary_key().key().clone().parts_into_secret().unwrap().into_keypair().unwrap();
+            message = Signer::new(message, signer).unwrap().build().unwrap();
+        }
+        let mut literal = LiteralWriter::new(message).build().unwrap();
+        literal.write_all(b"not ours").unwrap();
+        literal.finalize().unwrap();
+        let mut clear = Vec::new();
+        let err = opener.decrypt(&mut &forged[..], &mut clear).unwrap_err();
+        assert!(matches!(err, EncryptError::Damaged(_)) && clear.is_empty(), "{err}");
+    }
 }
 
 /// Reads or takes `left` bytes, then fails.
