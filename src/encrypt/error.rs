@@ -25,7 +25,8 @@ pub enum EncryptError {
         if sealed_to.is_empty() { "nobody".to_owned() } else { sealed_to.join(", ") }
     )]
     NoKey { sealed_to: Vec<String> },
-    #[error("It has {length} bytes instead of {expected}")]
+    /// The input ended early, or the sealed form is not as long as it was written.
+    #[error("Read {length} bytes instead of {expected}")]
     Length { length: u64, expected: u64 },
     #[error("The sealed form has {length} bytes instead of {expected}: the OpenPGP library cuts other chunks")]
     Layout { length: u64, expected: u64 },

@@ -4,7 +4,7 @@
 //!   never written or logged.
 //! - A piece is sealed to all recipients or to none; keys are judged again before each piece, since a run takes
 //!   longer than keys live.
-//! - What is sealed opens with any `gpg` from 2.1 on; see [`mod@self::seal`] for the form.
+//! - What is sealed opens with any `gpg` from 2.1 on; the module `seal` has the form.
 //! - With certificates the secret key is not here, and nothing of this room needs it, except [`Opener`].
 
 mod error;

@@ -21,14 +21,16 @@ use sequoia_openpgp::{
     types::SymmetricAlgorithm,
 };
 use std::{
-    error::Error,
     io::{self, Read, Write},
+    panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
 };
 
 /// Bytes that are held back until the whole is found unchanged. The library reads in pieces of twice as many.
 const RESERVE_LEN: usize = 1 << 20;
 const COPY_LEN: usize = 1 << 20;
+/// Read before the library is called; more than it reads before it has found the session key.
+const AHEAD_LEN: usize = 1 << 20;
 
 /// What to open with.
 #[derive(Debug)]
@@ -103,7 +105,8 @@ fn secret_keys(file: &Path, password: Option<&Secret>) -> Result<Vec<SecretKey>,
 }
 
 pub(super) fn unseal(opening: Opening<'_>, input: &mut Input<'_>, output: &mut Output<'_>) -> Result<(), EncryptError> {
-    let opened = copy(opening, input, output);
+    // The library unwraps a read that can fail when a form ends within its first bytes.
+    let opened = catch_unwind(AssertUnwindSafe(|| copy(opening, input, output)));
     // The first failure of a stream is the cause of whatever the library made of it.
     if let Some(err) = input.failure() {
         return Err(EncryptError::reading(err));
@@ -111,17 +114,19 @@ pub(super) fn unseal(opening: Opening<'_>, input: &mut Input<'_>, output: &mut O
     if let Some(err) = output.failure() {
         return Err(EncryptError::writing(err));
     }
+    let opened = opened.map_err(|_| EncryptError::Damaged("The OpenPGP library could not go on".into()))?;
     opened.map_err(|err| match err.downcast::<NoKeyFits>() {
         Ok(no) => EncryptError::NoKey { sealed_to: no.sealed_to },
-        Err(err) => EncryptError::Damaged(err),
+        Err(err) => EncryptError::Damaged(err.into()),
     })
 }
 
-type Cause = Box<dyn Error + Send + Sync>;
-
-fn copy(opening: Opening<'_>, input: &mut Input<'_>, output: &mut Output<'_>) -> Result<(), Cause> {
+fn copy(opening: Opening<'_>, input: &mut Input<'_>, output: &mut Output<'_>) -> sequoia_openpgp::Result<()> {
+    // Read here first, so that a stop or a failing disk is not met at the place where the library panics.
+    let mut ahead = Vec::with_capacity(AHEAD_LEN);
+    input.by_ref().take(AHEAD_LEN as u64).read_to_end(&mut ahead)?;
     let policy = StandardPolicy::new();
-    let builder = DecryptorBuilder::from_reader(input)?.buffer_size(RESERVE_LEN);
+    let builder = DecryptorBuilder::from_reader(ahead.as_slice().chain(input))?.buffer_size(RESERVE_LEN);
     let mut reader = builder.with_policy(&policy, None, Helper { opening })?;
     let mut buf = vec![0; COPY_LEN];
     loop {
@@ -134,7 +139,7 @@ fn copy(opening: Opening<'_>, input: &mut Input<'_>, output: &mut Output<'_>) ->
     }
     // The end of the clear bytes is given out only when the whole message was read and its detection code holds.
     if !reader.message_processed() {
-        return Err("The end was not checked".into());
+        return Err(io::Error::other("The end was not checked").into());
     }
     Ok(())
 }
