@@ -33,7 +33,8 @@ pub fn run(args: &super::Args, exceptions: &Args) -> Result<u8, Failed> {
         for (seq, exception) in catalog.exceptions(&source, pass)? {
             let severity = exception.severity();
             if exceptions.json {
-                let (path, path_b64) = crate::archive::manifest::split(&crate::archive::manifest::member_name(&exception.path));
+                let (path, path_b64) =
+                    crate::archive::manifest::split(&crate::archive::manifest::member_name(&exception.path));
                 let line = json!({
                     "source": source.as_str(), "pass": pass.to_string(), "piece": seq, "path": path, "path_b64": path_b64,
                     "reason": exception.reason, "severity": severity, "errno": exception.errno, "detail": exception.detail,

@@ -79,7 +79,11 @@ fn is_meant(row: &PieceRow, piece: &str) -> bool {
     piece.parse() == Ok(row.packed.name.seq)
         || piece == row.packed.name.short()
         || piece == row.packed.name.to_string()
-        || row.delivered.as_ref().map(|delivered| delivered.key.as_str()).is_some_and(|key| key == piece || key.ends_with(&format!("/{piece}")))
+        || row
+            .delivered
+            .as_ref()
+            .map(|delivered| delivered.key.as_str())
+            .is_some_and(|key| key == piece || key.ends_with(&format!("/{piece}")))
 }
 
 fn pieces(rows: &[PieceRow], as_json: bool, out: &mut dyn Write) -> Result<(), Failed> {
@@ -97,7 +101,10 @@ fn pieces(rows: &[PieceRow], as_json: bool, out: &mut dyn Write) -> Result<(), F
         } else {
             let size = row.sealed.as_ref().map_or(String::new(), |sealed| ByteSize(sealed.size).to_string());
             let name = row.packed.name.short();
-            let segment = row.packed.segment.map_or(String::new(), |segment| format!(" part {} of {}", segment.index, segment.count));
+            let segment = row
+                .packed
+                .segment
+                .map_or(String::new(), |segment| format!(" part {} of {}", segment.index, segment.count));
             writeln!(
                 out,
                 "{name:<40} {:<10} {:>9} {:>11} {size:>11}  {} .. {}{segment}",
@@ -112,7 +119,11 @@ fn pieces(rows: &[PieceRow], as_json: bool, out: &mut dyn Write) -> Result<(), F
     Ok(())
 }
 
-fn each_member(settings: &Settings, row: &PieceRow, mut each: impl FnMut(Member) -> Result<(), Failed>) -> Result<(), Failed> {
+fn each_member(
+    settings: &Settings,
+    row: &PieceRow,
+    mut each: impl FnMut(Member) -> Result<(), Failed>,
+) -> Result<(), Failed> {
     let manifest = local_manifest(&settings.state, row.name());
     if matches!(row.state, PieceState::Packed | PieceState::Compressed) {
         return Err(Failed::new(1, format!("Piece {} has no manifest before it is sealed", row.packed.name.short())));
@@ -126,7 +137,9 @@ fn each_member(settings: &Settings, row: &PieceRow, mut each: impl FnMut(Member)
 fn members(settings: &Settings, rows: &[PieceRow], as_json: bool, out: &mut dyn Write) -> Result<(), Failed> {
     for row in rows {
         if as_json {
-            each_member(settings, row, |member| json_line(out, &serde_json::to_value(&member).map_err(|err| Failed::other(&err))?))?;
+            each_member(settings, row, |member| {
+                json_line(out, &serde_json::to_value(&member).map_err(|err| Failed::other(&err))?)
+            })?;
         } else {
             let mut listing = Listing::new(&mut *out);
             each_member(settings, row, |member| Ok(listing.add(&member)?))?;
@@ -135,7 +148,13 @@ fn members(settings: &Settings, rows: &[PieceRow], as_json: bool, out: &mut dyn 
     Ok(())
 }
 
-fn collate(settings: &Settings, rows: &[PieceRow], depth: usize, as_json: bool, out: &mut dyn Write) -> Result<(), Failed> {
+fn collate(
+    settings: &Settings,
+    rows: &[PieceRow],
+    depth: usize,
+    as_json: bool,
+    out: &mut dyn Write,
+) -> Result<(), Failed> {
     let mut sums: BTreeMap<SourcePath, (u64, u64)> = BTreeMap::new();
     for row in rows {
         each_member(settings, row, |member| {

@@ -23,7 +23,12 @@ use std::{error::Error, fmt, io, path::PathBuf, process::ExitCode};
 pub const USAGE: u8 = 2;
 
 #[derive(Debug, Parser)]
-#[command(name = "archiver", version, about = "Archives filesystems too large to image and too slow to read twice", max_term_width = 100)]
+#[command(
+    name = "archiver",
+    version,
+    about = "Archives filesystems too large to image and too slow to read twice",
+    max_term_width = 100
+)]
 pub struct Args {
     /// The configuration
     #[arg(long, global = true, value_name = "FILE", default_value = "/etc/archiver.toml", env = "ARCHIVER_CONFIG")]

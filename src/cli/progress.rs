@@ -18,9 +18,14 @@ impl Bars {
     }
 
     fn bar(step: Step, piece: &str, len: u64) -> ProgressBar {
-        let style = ProgressStyle::with_template("{prefix:>8} [{bar:30}] {bytes:>10}/{total_bytes:10} {bytes_per_sec:>12} {msg}")
-            .unwrap_or_else(|_| ProgressStyle::default_bar());
-        ProgressBar::new(len).with_style(style.progress_chars("=> ")).with_prefix(step.as_str()).with_message(piece.to_owned())
+        let style = ProgressStyle::with_template(
+            "{prefix:>8} [{bar:30}] {bytes:>10}/{total_bytes:10} {bytes_per_sec:>12} {msg}",
+        )
+        .unwrap_or_else(|_| ProgressStyle::default_bar());
+        ProgressBar::new(len)
+            .with_style(style.progress_chars("=> "))
+            .with_prefix(step.as_str())
+            .with_message(piece.to_owned())
     }
 }
 

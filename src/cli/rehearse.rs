@@ -70,7 +70,10 @@ impl Drop for Work {
 impl Work {
     fn make(rehearse: &Args) -> Result<Work, Failed> {
         let root = rehearse.work.join(format!("archiver-rehearsal-{}", std::process::id()));
-        fs::DirBuilder::new().mode(0o700).create(&root).map_err(|err| Failed::new(1, format!("Cannot create {root:?}: {err}")))?;
+        fs::DirBuilder::new()
+            .mode(0o700)
+            .create(&root)
+            .map_err(|err| Failed::new(1, format!("Cannot create {root:?}: {err}")))?;
         let work = Work { root, keep: rehearse.keep };
         for dir in ["gnupg", "restored"] {
             fs::DirBuilder::new().mode(0o700).create(work.path(dir))?;
@@ -86,8 +89,10 @@ impl Work {
         let mut key = [0u8; 32];
         rustix::rand::getrandom(&mut key, rustix::rand::GetRandomFlags::empty()).map_err(std::io::Error::from)?;
         let text: String = key.iter().map(|b| format!("{b:02x}")).collect();
-        crate::durable::write(&self.path("passphrase"), format!("{text}\n").as_bytes()).map_err(|err| Failed::other(&err))?;
-        let max_size: ByteSize = rehearse.max_size.parse().map_err(|err| Failed::usage(format!("--max-size: {err}")))?;
+        crate::durable::write(&self.path("passphrase"), format!("{text}\n").as_bytes())
+            .map_err(|err| Failed::other(&err))?;
+        let max_size: ByteSize =
+            rehearse.max_size.parse().map_err(|err| Failed::usage(format!("--max-size: {err}")))?;
         let text_of = |path: &Path| match path.to_str() {
             Some(text) => Ok(toml_string(text)),
             None => Err(Failed::usage(format!("{path:?} is not UTF-8, which a configuration must be"))),
@@ -125,7 +130,8 @@ fn toml_string(text: &str) -> String {
 }
 
 pub fn run(args: &super::Args, rehearse: &Args) -> Result<u8, Failed> {
-    let dir = rehearse.dir.canonicalize().map_err(|err| Failed::new(75, format!("Cannot open {:?}: {err}", rehearse.dir)))?;
+    let dir =
+        rehearse.dir.canonicalize().map_err(|err| Failed::new(75, format!("Cannot open {:?}: {err}", rehearse.dir)))?;
     let work = Work::make(rehearse)?;
     let settings = work.configure(&dir, rehearse)?;
     log::init(args.level("warn"));
@@ -135,7 +141,8 @@ pub fn run(args: &super::Args, rehearse: &Args) -> Result<u8, Failed> {
     }
     let began = Instant::now();
     eprintln!("Archiving {} into a vault at {} …", dir.display(), work.path("vault").display());
-    let code = daemon::run(&settings, &Run { once: true, ..Run::default() }, monitors).map_err(|(code, what)| Failed::new(code, what))?;
+    let code = daemon::run(&settings, &Run { once: true, ..Run::default() }, monitors)
+        .map_err(|(code, what)| Failed::new(code, what))?;
     if code != 0 && code != 3 {
         return Err(Failed::new(code, "The pass did not end"));
     }
@@ -184,7 +191,8 @@ fn restore(work: &Work, piece: &PieceRow) -> Result<(), Failed> {
 
 /// Joins `F/000001`, `F/000002` … into F, with stock tools, keeping its metadata and that of its directory.
 fn join_segments(work: &Work, pieces: &[PieceRow]) -> Result<(), Failed> {
-    let files: BTreeSet<&SourcePath> = pieces.iter().filter(|row| row.packed.segment.is_some()).map(|row| &row.packed.first).collect();
+    let files: BTreeSet<&SourcePath> =
+        pieces.iter().filter(|row| row.packed.segment.is_some()).map(|row| &row.packed.first).collect();
     for file in files {
         let path = work.path("restored").join(file.as_path());
         let script = "set -eu; d=$(dirname \"$1\"); s=$(mktemp); touch -r \"$d\" \"$s\"; cp -a \"$1/000001\" \"$1.joined\"; cat \"$1\"/* > \"$1.joined\"; \
@@ -198,7 +206,13 @@ fn join_segments(work: &Work, pieces: &[PieceRow]) -> Result<(), Failed> {
 }
 
 /// What need not come back: what the pass told as not archived, and our own working directory.
-fn left_out(catalog: &Catalog, source: &SourceName, pass: PassId, work: &Work, dir: &Path) -> Result<(BTreeSet<SourcePath>, walk::Options), Failed> {
+fn left_out(
+    catalog: &Catalog,
+    source: &SourceName,
+    pass: PassId,
+    work: &Work,
+    dir: &Path,
+) -> Result<(BTreeSet<SourcePath>, walk::Options), Failed> {
     let mut left_out = BTreeSet::new();
     for (_, exception) in catalog.exceptions(source, pass)? {
         if !exception.reason.is_archived() {
@@ -224,7 +238,11 @@ fn report(pieces: &[PieceRow], found: &Comparison, left_out: usize, archived: f6
     let tar: u64 = pieces.iter().map(|row| row.packed.tar_size).sum();
     let sealed: u64 = pieces.iter().filter_map(|row| row.sealed.as_ref().map(|sealed| sealed.size)).sum();
     println!("{} entries with {} of content, in {} pieces", found.entries, ByteSize(found.bytes), pieces.len());
-    println!("{} as tar, {} sealed; archived in {archived:.1} s, restored in {restored:.1} s", ByteSize(tar), ByteSize(sealed));
+    println!(
+        "{} as tar, {} sealed; archived in {archived:.1} s, restored in {restored:.1} s",
+        ByteSize(tar),
+        ByteSize(sealed)
+    );
     if left_out > 0 {
         println!("{left_out} entries were not archived, each with a reason (sockets, vanished files …)");
     }

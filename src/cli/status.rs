@@ -124,17 +124,25 @@ fn show(status: &Value) -> Result<(), Failed> {
             "  pieces     {} packed, {} compressed, {} sealed, {} delivered, {} made again",
             pieces["packed"], pieces["compressed"], pieces["sealed"], pieces["delivered"], pieces["retired"]
         )?;
-        writeln!(out, "  entries    {} seen, {} archived, {} lost or damaged", source["seen"], source["archived"], source["lost"])?;
-        writeln!(out, "  size       {} as tar, {} sealed", bytes(&source["tar_bytes"]), bytes(&source["sealed_bytes"]))?;
+        writeln!(
+            out,
+            "  entries    {} seen, {} archived, {} lost or damaged",
+            source["seen"], source["archived"], source["lost"]
+        )?;
+        writeln!(
+            out,
+            "  size       {} as tar, {} sealed",
+            bytes(&source["tar_bytes"]),
+            bytes(&source["sealed_bytes"])
+        )?;
     }
     Ok(out.flush()?)
 }
 
 /// Whether a daemon holds the lock of the staging directory.
 fn is_running(staging: &Path) -> bool {
-    File::open(staging.join("lock")).is_ok_and(|lock| {
-        rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockShared).is_err()
-    })
+    File::open(staging.join("lock"))
+        .is_ok_and(|lock| rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockShared).is_err())
 }
 
 /// Allocated bytes in the staging directory, as far as we may look.

@@ -29,7 +29,8 @@ pub fn run(args: &super::Args, tree: &Args) -> Result<u8, Failed> {
     if tree.json {
         as_json(&settings, &rows, &mut out)?;
     } else {
-        write_tree(&settings.state, &rows, &mut out).map_err(|failure| Failed::new(failure.trouble.exit_code(), failure.chain()))?;
+        write_tree(&settings.state, &rows, &mut out)
+            .map_err(|failure| Failed::new(failure.trouble.exit_code(), failure.chain()))?;
     }
     out.flush()?;
     Ok(0)

@@ -15,7 +15,10 @@ use crate::{
     upload::Gate,
     vault::{Vault, directory::DirectoryVault},
 };
-use std::{sync::Arc, time::{Duration, Instant}};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -55,7 +58,10 @@ enum Event {
 pub fn run(settings: &Settings, run: &Run, mut monitors: Vec<Arc<dyn Monitor>>) -> Result<u8, CannotRun> {
     if let Some(mail) = options::mail(settings)? {
         let began = Instant::now();
-        monitors.push(Arc::new(Mailer::start(mail, &options::host(settings), Arc::new(move || began.elapsed())).map_err(|err| (USAGE, Chain(&err).to_string()))?));
+        monitors.push(Arc::new(
+            Mailer::start(mail, &options::host(settings), Arc::new(move || began.elapsed()))
+                .map_err(|err| (USAGE, Chain(&err).to_string()))?,
+        ));
     }
     let monitor: Arc<dyn Monitor> = Arc::new(Fan(monitors));
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -146,10 +152,17 @@ impl Signals {
 }
 
 /// Opens the vault. A daemon waits for one that is not there, and an end of waiting is `None`.
-async fn open_vault(settings: &Settings, run: &Run, monitor: &dyn Monitor, signals: &mut Signals) -> Result<Option<Arc<dyn Vault>>, CannotRun> {
+async fn open_vault(
+    settings: &Settings,
+    run: &Run,
+    monitor: &dyn Monitor,
+    signals: &mut Signals,
+) -> Result<Option<Arc<dyn Vault>>, CannotRun> {
     let path = match &settings.vault.url {
         VaultUrl::Directory(path) => path.clone(),
-        VaultUrl::S3 { .. } => return Err((USAGE, "vault.url: this version knows directories (file://…) only".to_owned())),
+        VaultUrl::S3 { .. } => {
+            return Err((USAGE, "vault.url: this version knows directories (file://…) only".to_owned()));
+        }
     };
     loop {
         let opening = path.clone();
@@ -161,7 +174,11 @@ async fn open_vault(settings: &Settings, run: &Run, monitor: &dyn Monitor, signa
         if run.once {
             return Err(cannot(&err));
         }
-        monitor.notice(&Notice::Trouble { trouble: err.trouble(), what: Chain(&err).to_string(), retry_in: Some(VAULT_WAIT) });
+        monitor.notice(&Notice::Trouble {
+            trouble: err.trouble(),
+            what: Chain(&err).to_string(),
+            retry_in: Some(VAULT_WAIT),
+        });
         tokio::select! {
             () = tokio::time::sleep(VAULT_WAIT) => {}
             event = signals.next() => if let Event::Stop(_) = event { return Ok(None) },

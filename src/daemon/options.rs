@@ -32,11 +32,17 @@ pub fn load(file: &Path) -> Result<Settings, ConfigError> {
 /// Sources that are not there: no error of the configuration, but worth telling whoever checks it.
 pub fn missing_sources(settings: &Settings) -> Vec<String> {
     let missing = settings.sources.iter().filter(|source| !source.path.is_dir());
-    missing.map(|source| format!("Source {}: {:?} is not there; its pass would be held", source.name, source.path)).collect()
+    missing
+        .map(|source| format!("Source {}: {:?} is not there; its pass would be held", source.name, source.path))
+        .collect()
 }
 
 fn filter_options(source: &config::Source) -> filter::Options {
-    filter::Options { exclude: source.exclude.clone(), include: source.include.clone(), exclude_tag: source.exclude_tag.clone() }
+    filter::Options {
+        exclude: source.exclude.clone(),
+        include: source.include.clone(),
+        exclude_tag: source.exclude_tag.clone(),
+    }
 }
 
 fn compress(settings: &Settings) -> compress::Options {
@@ -53,7 +59,14 @@ fn compress(settings: &Settings) -> compress::Options {
 pub fn host(settings: &Settings) -> String {
     settings.vault.host.clone().unwrap_or_else(|| {
         let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
-        let plain: String = name.split('.').next().unwrap_or_default().chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-').take(40).collect();
+        let plain: String = name
+            .split('.')
+            .next()
+            .unwrap_or_default()
+            .chars()
+            .filter(|c| c.is_ascii_alphanumeric() || *c == '-')
+            .take(40)
+            .collect();
         if plain.is_empty() { "host".to_owned() } else { plain }
     })
 }
@@ -61,10 +74,21 @@ pub fn host(settings: &Settings) -> String {
 pub fn mail(settings: &Settings) -> Result<Option<mail::Options>, CannotRun> {
     let Some(mail) = &settings.mail else { return Ok(None) };
     let password = match &mail.password_file {
-        Some(file) => Some(std::fs::read_to_string(file).map_err(|err| (super::USAGE, format!("mail.password_file: cannot read {file:?}: {err}")))?.trim_end_matches(['\r', '\n']).to_owned()),
+        Some(file) => Some(
+            std::fs::read_to_string(file)
+                .map_err(|err| (super::USAGE, format!("mail.password_file: cannot read {file:?}: {err}")))?
+                .trim_end_matches(['\r', '\n'])
+                .to_owned(),
+        ),
         None => None,
     };
-    Ok(Some(mail::Options { smtp: mail.smtp.to_string(), password, from: mail.from.clone(), to: mail.to.clone(), digest: mail.digest.duration() }))
+    Ok(Some(mail::Options {
+        smtp: mail.smtp.to_string(),
+        password,
+        from: mail.from.clone(),
+        to: mail.to.clone(),
+        digest: mail.digest.duration(),
+    }))
 }
 
 pub fn pipeline(settings: &Settings, run: &Run) -> pipeline::Options {

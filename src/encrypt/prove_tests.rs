@@ -222,7 +222,7 @@ fn an_input_that_came_short_is_not_sealed_as_if_whole() {
     let mut encrypter = to_certs(dir.path(), &[&cert]);
     let mut job = |from| {
         let (input, output, mark) = (&mut &b"clear"[..], &mut Vec::new(), &mut |_: &Mark<Sealed>| Ok(()));
-        encrypter.apply(Job { input, input_len: 6, output, from, mark }).unwrap_err()
+        encrypter.apply(Job { input, input_len: 6, output, from, mark, stop: &|| false }).unwrap_err()
     };
     assert!(matches!(job(None), EncryptError::Length { length: 5, expected: 6 }));
     let mark = Mark { input: 3, output: 100, summary: Sealed::default() };

@@ -86,6 +86,7 @@ pub(super) fn apply(encrypter: &mut Encrypter, clear: &[u8]) -> Result<(Sealed, 
         output: &mut output,
         from: None,
         mark: &mut |_| panic!("there is nothing to go on from"),
+        stop: &|| false,
     };
     encrypter.apply(job).map(|sealed| (sealed, output))
 }

@@ -6,8 +6,8 @@
 use super::{
     context::{Context, Ended, Failure},
     lane::{Lane, NotNow, Range, ResumedDraft},
-    records::local_manifests,
     packing::{self, Packed as PackedNow},
+    records::local_manifests,
     retry::{Outcome, Patience},
     spec::SourceSpec,
 };
@@ -160,7 +160,10 @@ impl Turn<'_> {
         let is_due = match (last, self.spec.repeat) {
             (None, _) => true,
             _ if self.pass_now => true,
-            (Some(last), Some(repeat)) => now.duration_since(last.started()) >= jiff::SignedDuration::try_from(repeat).unwrap_or(jiff::SignedDuration::MAX),
+            (Some(last), Some(repeat)) => {
+                now.duration_since(last.started())
+                    >= jiff::SignedDuration::try_from(repeat).unwrap_or(jiff::SignedDuration::MAX)
+            }
             (Some(_), None) => false,
         };
         if !is_due {
@@ -188,10 +191,17 @@ impl Turn<'_> {
     /// Packs the range of a lost piece again, all of it in one turn.
     fn again(&mut self, ctx: &Context, lost: PieceRow, out: &SyncSender<Piece<Packed>>) -> Result<Turned, NotNow> {
         let rows = ctx.catalog.pieces(&lost.packed.name.source, lost.packed.name.pass)?;
-        let done = rows.iter().filter(|row| row.packed.replaces == Some(lost.packed.name.seq)).max_by(|a, b| a.packed.position.cmp(&b.packed.position));
+        let done = rows
+            .iter()
+            .filter(|row| row.packed.replaces == Some(lost.packed.name.seq))
+            .max_by(|a, b| a.packed.position.cmp(&b.packed.position));
         let before = rows
             .iter()
-            .filter(|row| row.packed.replaces.is_none() && row.packed.position < lost.packed.position && row.packed.name.seq != lost.packed.name.seq)
+            .filter(|row| {
+                row.packed.replaces.is_none()
+                    && row.packed.position < lost.packed.position
+                    && row.packed.name.seq != lost.packed.name.seq
+            })
             .max_by_key(|row| (row.packed.position.clone(), row.packed.segment.map(|segment| segment.index)));
         let range = Range::Again {
             lost: Box::new(lost.clone()),
@@ -202,7 +212,10 @@ impl Turn<'_> {
         if !is_done {
             let mut lane = Lane::open(ctx, self.spec, lost.packed.name.pass, range)?;
             let only_one = lost.packed.segment.is_some();
-            while matches!(packing::pack_next(ctx, self.spec, &mut lane, Some(lost.packed.name.seq), out)?, PackedNow::One) {
+            while matches!(
+                packing::pack_next(ctx, self.spec, &mut lane, Some(lost.packed.name.seq), out)?,
+                PackedNow::One
+            ) {
                 if only_one {
                     break;
                 }

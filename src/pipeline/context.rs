@@ -13,7 +13,10 @@ use crate::{
 };
 use std::{
     error::Error,
-    sync::{Arc, Condvar, Mutex, PoisonError, atomic::{AtomicU64, Ordering}},
+    sync::{
+        Arc, Condvar, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 use tokio_util::sync::CancellationToken;
@@ -224,7 +227,13 @@ impl Context {
     }
 
     /// What a step is told to have begun and ended with, around the work itself.
-    pub fn timed<R>(&self, step: Step, piece: &PieceName, len: u64, work: impl FnOnce() -> Result<(R, u64), Failure>) -> Result<R, Failure> {
+    pub fn timed<R>(
+        &self,
+        step: Step,
+        piece: &PieceName,
+        len: u64,
+        work: impl FnOnce() -> Result<(R, u64), Failure>,
+    ) -> Result<R, Failure> {
         self.tell(Notice::StepStarted { step, piece: piece.clone(), len, resumed_at: 0 });
         let began = Instant::now();
         let (made, output_len) = work()?;

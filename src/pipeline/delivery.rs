@@ -90,7 +90,14 @@ fn deliver_piece(ctx: &Context, piece: &Piece<Encrypted>) -> Result<(), Failure>
 }
 
 /// Takes one file to the vault. Returns when a receipt proves that it is there.
-pub(super) fn deliver(ctx: &Context, key: &Key, file: PathBuf, len: u64, sums: &BlockSums, class: &str) -> Result<(), Failure> {
+pub(super) fn deliver(
+    ctx: &Context,
+    key: &Key,
+    file: PathBuf,
+    len: u64,
+    sums: &BlockSums,
+    class: &str,
+) -> Result<(), Failure> {
     let parcel = Parcel { key: key.clone(), file, spec: spec(len, sums.whole(), class), sums: sums.clone() };
     let progress = |bytes| ctx.monitor.progress(Step::Upload, bytes);
     ctx.runtime.block_on(ctx.uploader.deliver(&parcel, &ctx.cancel, &progress))?;
@@ -106,4 +113,3 @@ impl crate::fate::Fateful for crate::vault::KeyError {
         Trouble::Internal
     }
 }
-

@@ -170,7 +170,14 @@ fn index_piece(row: &PieceRow) -> Option<IndexPiece> {
     })
 }
 
-fn write_index(ctx: &Context, pass: &PassRow, pieces: &[PieceRow], retired: &[u32], counts: &Counts, out: &mut dyn Write) -> Result<(), Failure> {
+fn write_index(
+    ctx: &Context,
+    pass: &PassRow,
+    pieces: &[PieceRow],
+    retired: &[u32],
+    counts: &Counts,
+    out: &mut dyn Write,
+) -> Result<(), Failure> {
     let index = Index {
         format: FORMAT_VERSION,
         program: concat!("archiver ", env!("CARGO_PKG_VERSION")),
@@ -211,7 +218,8 @@ impl PassObject<'_> {
     }
 
     fn record(&self) -> PathBuf {
-        local_manifests(&self.ctx.options.state, &self.pass.source, self.pass.pass).join(format!("{}.sealed", self.name))
+        local_manifests(&self.ctx.options.state, &self.pass.source, self.pass.pass)
+            .join(format!("{}.sealed", self.name))
     }
 
     fn deliver(&self, write: impl FnOnce(&mut dyn Write) -> Result<(), Failure>) -> Result<(), Failure> {
@@ -236,7 +244,12 @@ impl PassObject<'_> {
         deliver(ctx, &key, sealed, record.made.len, &record.sums, STANDARD)
     }
 
-    fn seal(&self, seal: &mut Seal, sealed: &Path, write: impl FnOnce(&mut dyn Write) -> Result<(), Failure>) -> Result<ObjectRecord, Failure> {
+    fn seal(
+        &self,
+        seal: &mut Seal,
+        sealed: &Path,
+        write: impl FnOnce(&mut dyn Write) -> Result<(), Failure>,
+    ) -> Result<ObjectRecord, Failure> {
         let ctx = self.ctx;
         // Both forms of a listing are small beside a piece; it waits its turn for room all the same.
         let clear_path = local_manifests(&ctx.options.state, &self.pass.source, self.pass.pass).join(self.name);

@@ -53,7 +53,8 @@ impl Gate for WindowGate {
             }
             if !self.waiting.swap(true, Ordering::Relaxed) {
                 let opens = self.window.next_change(now, &self.zone);
-                let opens = opens.map_or("never".to_owned(), |at| at.to_zoned(self.zone.clone()).strftime("%a %H:%M").to_string());
+                let opens = opens
+                    .map_or("never".to_owned(), |at| at.to_zoned(self.zone.clone()).strftime("%a %H:%M").to_string());
                 self.monitor.notice(&Notice::WaitingForWindow { opens });
             }
             tokio::time::sleep(LOOK_EVERY).await;

@@ -67,7 +67,13 @@ impl Lane {
     pub fn open(ctx: &Context, spec: &SourceSpec, pass: PassId, range: Range) -> Result<Lane, NotNow> {
         let tree = open_tree(ctx, spec)?;
         let filter = Arc::new(Filter::new(&spec.filter)?);
-        let own = ctx.options.own.iter().filter_map(|dir| std::fs::metadata(dir).ok()).map(|meta| (meta.dev(), meta.ino())).collect();
+        let own = ctx
+            .options
+            .own
+            .iter()
+            .filter_map(|dir| std::fs::metadata(dir).ok())
+            .map(|meta| (meta.dev(), meta.ino()))
+            .collect();
         let options = walk::Options { one_file_system: spec.one_file_system, own };
         let limits = Limits {
             max_size: ctx.options.pack.max_size,
@@ -137,7 +143,12 @@ fn resume(last: Option<&PieceRow>, walk: impl FnOnce(Position) -> Cut<Walk>) -> 
 }
 
 /// Goes over the range of a lost piece again, behind what already stands for part of it.
-fn again(lost: &PieceRow, before: Option<&PieceRow>, done: Option<&PieceRow>, walk: impl FnOnce(Position) -> Cut<Walk>) -> Cut<Walk> {
+fn again(
+    lost: &PieceRow,
+    before: Option<&PieceRow>,
+    done: Option<&PieceRow>,
+    walk: impl FnOnce(Position) -> Cut<Walk>,
+) -> Cut<Walk> {
     if let Some((SegmentState { file, .. }, segment)) = segment_of(lost) {
         let mut cut = walk(Position::At(file.path.clone()));
         cut.resume_segments(file, segment.count, segment.len, segment.index);

@@ -19,10 +19,10 @@ use crate::{
     notice::{Notice, Step},
     stage::{Job, Mark, Transform},
     staging::{
-        Compressed, Digest, Draft, Encrypted, HashingWriter, Packed, Piece, Reservation, Shelf, Source, Tally, drop_pages,
-        read_record, write_record,
+        Compressed, Digest, Draft, Encrypted, HashingWriter, Packed, Piece, Reservation, Shelf, Source, Tally,
+        drop_pages, read_record, write_record,
     },
-    vault::checksum::{BlockSums, BlockSummer},
+    vault::checksum::{BlockSummer, BlockSums},
 };
 use serde::{Deserialize, Serialize};
 use std::{
@@ -48,7 +48,12 @@ pub struct Made<S> {
 }
 
 /// Takes pieces from the backlog, then from the channel, until the sender is gone or a stop is told.
-fn each<A: Shelf>(ctx: &Context, backlog: Vec<Piece<A>>, news: Receiver<Piece<A>>, mut work: impl FnMut(Piece<A>) -> Outcome<()>) {
+fn each<A: Shelf>(
+    ctx: &Context,
+    backlog: Vec<Piece<A>>,
+    news: Receiver<Piece<A>>,
+    mut work: impl FnMut(Piece<A>) -> Outcome<()>,
+) {
     for piece in backlog.into_iter().chain(news) {
         let name = piece.name().clone();
         if ctx.is_stopping() {
@@ -76,7 +81,12 @@ pub(super) fn lose(ctx: &Context, name: &PieceName, why: &str) -> Outcome<()> {
     lost
 }
 
-pub fn compress(ctx: &Context, backlog: Vec<Piece<Packed>>, news: Receiver<Piece<Packed>>, out: SyncSender<Piece<Compressed>>) {
+pub fn compress(
+    ctx: &Context,
+    backlog: Vec<Piece<Packed>>,
+    news: Receiver<Piece<Packed>>,
+    out: SyncSender<Piece<Compressed>>,
+) {
     each(ctx, backlog, news, |piece| {
         let next = match persist(ctx, || compress_piece(ctx, &piece)) {
             Outcome::Done(next) => next,
@@ -87,7 +97,12 @@ pub fn compress(ctx: &Context, backlog: Vec<Piece<Packed>>, news: Receiver<Piece
     });
 }
 
-pub fn encrypt(ctx: &Context, backlog: Vec<Piece<Compressed>>, news: Receiver<Piece<Compressed>>, out: SyncSender<Piece<Encrypted>>) {
+pub fn encrypt(
+    ctx: &Context,
+    backlog: Vec<Piece<Compressed>>,
+    news: Receiver<Piece<Compressed>>,
+    out: SyncSender<Piece<Encrypted>>,
+) {
     each(ctx, backlog, news, |piece| {
         let next = match persist(ctx, || sealing::seal_piece(ctx, &piece)) {
             Outcome::Done(next) => next,
@@ -99,7 +114,12 @@ pub fn encrypt(ctx: &Context, backlog: Vec<Piece<Compressed>>, news: Receiver<Pi
 }
 
 /// Away with the old, now that the new is safe, and on with the news. A crash leaves two copies, never none.
-fn hand_on<A: Shelf, B: Shelf>(ctx: &Context, old: &Piece<A>, new: Piece<B>, out: &SyncSender<Piece<B>>) -> Outcome<()> {
+fn hand_on<A: Shelf, B: Shelf>(
+    ctx: &Context,
+    old: &Piece<A>,
+    new: Piece<B>,
+    out: &SyncSender<Piece<B>>,
+) -> Outcome<()> {
     let gone = persist(ctx, || Ok(old.discard()?));
     if !matches!(gone, Outcome::Done(())) {
         return gone;
@@ -208,7 +228,11 @@ struct From<S> {
 }
 
 /// Opens the draft at its mark when everything before the mark still stands on both sides, else a new one.
-fn begin<S: Clone + for<'de> Deserialize<'de>, B: Shelf>(ctx: &Context, input: &File, file_name: &str) -> Result<(Draft<B>, Option<From<S>>), Failure> {
+fn begin<S: Clone + for<'de> Deserialize<'de>, B: Shelf>(
+    ctx: &Context,
+    input: &File,
+    file_name: &str,
+) -> Result<(Draft<B>, Option<From<S>>), Failure> {
     let none = |_: u64| {};
     if let Ok(record) = read_record::<MarkRecord<S>>(&ctx.staging.mark_file(file_name))
         && let Ok(draft) = ctx.staging.reopen_draft::<B>(file_name)

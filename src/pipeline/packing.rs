@@ -61,7 +61,9 @@ pub fn pack_next(
     let id = name.id();
     let max_size = ctx.options.pack.max_size;
     let tar_max = if std::mem::take(&mut lane.roomy) { max_size } else { tar_bound(&plan, max_size) };
-    let tar_max = draft.as_ref().map_or(tar_max, |draft| tar_max.saturating_add(draft.mark.tar_len).min(ctx.options.pack.max_size));
+    let tar_max = draft
+        .as_ref()
+        .map_or(tar_max, |draft| tar_max.saturating_add(draft.mark.tar_len).min(ctx.options.pack.max_size));
     let need = Reservation::planned(tar_max, list_bound(&plan) + draft.as_ref().map_or(0, |draft| draft.mark.list_len));
     reserve(ctx, &id, need)?;
     let planned = plan.tar_size;
@@ -82,7 +84,9 @@ pub fn pack_next(
                 output_len: piece.len(),
                 took: ctx.elapsed().saturating_sub(began),
             });
-            ctx.staging.budget().shrink(&id, Reservation::standing(piece.len(), super::middle::list_len(ctx, piece.name())));
+            ctx.staging
+                .budget()
+                .shrink(&id, Reservation::standing(piece.len(), super::middle::list_len(ctx, piece.name())));
             if out.send(piece).is_err() {
                 return Err(NotNow::Failed(Stopped.into()));
             }
@@ -170,7 +174,10 @@ fn pack_plan(
             if failure.fate != Fate::Rotten {
                 draft.keep_if_marked();
             }
-            return Err(Cannot::Failed(Failure { fate: if failure.fate == Fate::Rotten { Fate::Retry } else { failure.fate }, ..failure }));
+            return Err(Cannot::Failed(Failure {
+                fate: if failure.fate == Fate::Rotten { Fate::Retry } else { failure.fate },
+                ..failure
+            }));
         }
     };
     let mut row = row(ctx, name, &packed, begins_at, segment, file, replaces);
@@ -196,7 +203,12 @@ fn pack_plan(
 }
 
 /// The tar and its member list, new or as a run before left them.
-fn open_draft(ctx: &Context, name: &PieceName, file_name: &str, resumed: bool) -> Result<(Draft<PackedState>, File), Failure> {
+fn open_draft(
+    ctx: &Context,
+    name: &PieceName,
+    file_name: &str,
+    resumed: bool,
+) -> Result<(Draft<PackedState>, File), Failure> {
     let list_path = ctx.staging.tmp_file(&format!("{}.jsonl", name.id()));
     if resumed {
         let list = File::options().read(true).write(true).open(&list_path).map_err(at("open", &list_path))?;
@@ -217,7 +229,9 @@ fn row(
     replaces: Option<u32>,
 ) -> PackedRow {
     // Of a range of which nothing could be archived its own ends are all there is.
-    let path = |field: &Option<PathField>, or: &SourcePath| field.as_ref().and_then(PathField::get).unwrap_or_else(|| or.clone());
+    let path = |field: &Option<PathField>, or: &SourcePath| {
+        field.as_ref().and_then(PathField::get).unwrap_or_else(|| or.clone())
+    };
     let first = path(&packed.range.first, &begins_at);
     let last = path(&packed.range.last, &first);
     let position = path(&packed.range.position, &last);

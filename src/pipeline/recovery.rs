@@ -138,7 +138,11 @@ fn move_on_sealed(ctx: &Context, piece: &Piece<Encrypted>) -> Result<(), Failure
 }
 
 /// The archiver's drafts that go on. One whose piece stands on a shelf already was committed.
-fn drafts(ctx: &Context, marks: &[std::path::PathBuf], here: &BTreeSet<String>) -> Result<Vec<(String, PassId, ResumedDraft)>, Failure> {
+fn drafts(
+    ctx: &Context,
+    marks: &[std::path::PathBuf],
+    here: &BTreeSet<String>,
+) -> Result<Vec<(String, PassId, ResumedDraft)>, Failure> {
     let mut drafts = Vec::new();
     for path in marks {
         let Some(id) = packed_draft(path) else { continue };

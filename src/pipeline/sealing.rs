@@ -36,7 +36,9 @@ impl Seal {
     /// Keys are read anew for every piece: they may expire, and be replaced, while we run for months.
     pub fn open(ctx: &Context) -> Result<Seal, Failure> {
         Ok(match &ctx.options.encrypt {
-            Some(options) => Seal { encrypter: Some(Encrypter::open(options, system_clock(&ctx.clock))?), proves: options.prove },
+            Some(options) => {
+                Seal { encrypter: Some(Encrypter::open(options, system_clock(&ctx.clock))?), proves: options.prove }
+            }
             None => Seal { encrypter: None, proves: true },
         })
     }
@@ -47,7 +49,13 @@ impl Seal {
 
     /// Seals a file that is not a piece (a manifest, a listing, an index) into `gpg/`, durably, under
     /// `file_name`. Gives what it is there.
-    pub fn object(&mut self, ctx: &Context, input: &File, clear: &Digest, file_name: &str) -> Result<Made<Sealed>, Failure> {
+    pub fn object(
+        &mut self,
+        ctx: &Context,
+        input: &File,
+        clear: &Digest,
+        file_name: &str,
+    ) -> Result<Made<Sealed>, Failure> {
         let dest = ctx.staging.shelf_file::<Encrypted>(file_name);
         let tmp = format!("{file_name}.draft");
         let (draft, made) = match &mut self.encrypter {
@@ -77,7 +85,8 @@ pub fn seal_piece(ctx: &Context, piece: &Piece<Compressed>) -> Result<Piece<Encr
         let (draft, made) = match &mut seal.encrypter {
             Some(encrypter) => {
                 let file_name = format!("{name}{suffix}");
-                let (draft, made) = convert::<_, Encrypted>(ctx, encrypter, &input, &compressed.made, &file_name, seal.proves)?;
+                let (draft, made) =
+                    convert::<_, Encrypted>(ctx, encrypter, &input, &compressed.made, &file_name, seal.proves)?;
                 (Some(draft), made)
             }
             None => {
@@ -147,7 +156,11 @@ fn keep_manifest(
         return Err(Failure {
             fate: Fate::Operator,
             trouble: Trouble::Internal,
-            error: format!("Piece {name} does not add up: seen and accounted {:?}, in its manifest {counted:?}", packed.range.counts).into(),
+            error: format!(
+                "Piece {name} does not add up: seen and accounted {:?}, in its manifest {counted:?}",
+                packed.range.counts
+            )
+            .into(),
         });
     }
     Ok((tally.digest(), archived))
@@ -163,7 +176,9 @@ fn head(
     encryption: Encryption,
 ) -> Result<Head, Failure> {
     let pass = ctx.catalog.pass(&name.source, name.pass)?;
-    let ends = |field: &Option<PathField>| field.as_ref().and_then(PathField::get).map(|path| split(&member_name(&path))).unwrap_or_default();
+    let ends = |field: &Option<PathField>| {
+        field.as_ref().and_then(PathField::get).map(|path| split(&member_name(&path))).unwrap_or_default()
+    };
     let ((first, first_b64), (last, last_b64)) = (ends(&packed.range.first), ends(&packed.range.last));
     Ok(Head {
         format: FORMAT_VERSION,

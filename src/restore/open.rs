@@ -83,7 +83,12 @@ pub fn open_object(file: &Path, opener: Option<&Opener>, to: &Path) -> Result<Pa
     Ok(dest)
 }
 
-fn decompress(file: &Path, input: impl Read + Send + 'static, method: Compression, out: &mut File) -> Result<(), RestoreError> {
+fn decompress(
+    file: &Path,
+    input: impl Read + Send + 'static,
+    method: Compression,
+    out: &mut File,
+) -> Result<(), RestoreError> {
     let damaged = |source| RestoreError::Damaged { path: file.to_owned(), source };
     let mut clear = compress::reader(method, input).map_err(damaged)?;
     io::copy(&mut clear, out).map_err(damaged)?;
@@ -91,7 +96,13 @@ fn decompress(file: &Path, input: impl Read + Send + 'static, method: Compressio
 }
 
 /// Decryption pushes and decompression pulls: they meet in a bounded channel.
-fn decrypt(file: &Path, mut input: File, opener: &Opener, method: Compression, out: &mut File) -> Result<(), RestoreError> {
+fn decrypt(
+    file: &Path,
+    mut input: File,
+    opener: &Opener,
+    method: Compression,
+    out: &mut File,
+) -> Result<(), RestoreError> {
     let (sender, receiver) = sync_channel::<Vec<u8>>(16);
     thread::scope(|scope| {
         let decrypting = scope.spawn(move || {

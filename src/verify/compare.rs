@@ -42,7 +42,12 @@ pub enum CompareError {
 
 /// Compares `left` (what was archived) with `right` (what came back). `leave_out` are paths of the left that need
 /// not be on the right: what the pass told as skipped.
-pub fn compare(left: &Path, right: &Path, options: Options, leave_out: &BTreeSet<SourcePath>) -> Result<Comparison, CompareError> {
+pub fn compare(
+    left: &Path,
+    right: &Path,
+    options: Options,
+    leave_out: &BTreeSet<SourcePath>,
+) -> Result<Comparison, CompareError> {
     let plain = Arc::new(Filter::new(&filter::Options::default())?);
     let open = |path: &Path| Tree::open(path).map(Arc::new);
     let (left, right) = (open(left)?, open(right)?);
@@ -71,7 +76,9 @@ pub fn compare(left: &Path, right: &Path, options: Options, leave_out: &BTreeSet
                 }
             }
             Ordering::Equal => {
-                if let (Some(Walked::Entry(one)), Some(Walked::Entry(other))) = (a.next().transpose()?, b.next().transpose()?) {
+                if let (Some(Walked::Entry(one)), Some(Walked::Entry(other))) =
+                    (a.next().transpose()?, b.next().transpose()?)
+                {
                     found.entries += 1;
                     let path = one.path.clone();
                     for what in differences((&left, &one), (&right, &other), &mut found.bytes) {
@@ -121,7 +128,11 @@ fn text<T: std::fmt::Debug, E: std::fmt::Debug>(read: Result<T, E>) -> String {
 /// SHA-256 of a file's content, or why it cannot be read; two failures never look equal to a success.
 fn content(tree: &Tree, entry: &Entry, bytes: &mut u64) -> String {
     let mut hash = Hashing(Sha256::new());
-    match tree.open_file(entry).map_err(|err| format!("{err:?}")).and_then(|mut file| io::copy(&mut file, &mut hash).map_err(|err| err.to_string())) {
+    match tree
+        .open_file(entry)
+        .map_err(|err| format!("{err:?}"))
+        .and_then(|mut file| io::copy(&mut file, &mut hash).map_err(|err| err.to_string()))
+    {
         Ok(len) => {
             *bytes += len;
             format!("{:x?}", hash.0.finalize().as_slice())
@@ -157,7 +168,10 @@ mod tests {
         let dirs = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
         for dir in &dirs {
             fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
-            run(dir.path(), "mkdir d; echo one > d/f; ln -s f d/l; mkfifo p; mknod n c 1 3; setfattr -n user.a -v 1 d/f; find . -exec touch -h -d @1000000000.5 {} +");
+            run(
+                dir.path(),
+                "mkdir d; echo one > d/f; ln -s f d/l; mkfifo p; mknod n c 1 3; setfattr -n user.a -v 1 d/f; find . -exec touch -h -d @1000000000.5 {} +",
+            );
         }
         run(dirs[1].path(), change);
         let found = compare(dirs[0].path(), dirs[1].path(), Options::default(), &BTreeSet::new()).unwrap();
