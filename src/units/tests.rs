@@ -70,6 +70,7 @@ fn what_is_no_size_is_refused_with_what_would_be_right() {
         ("18446744073709551616", "more than 18446744073709551615 bytes"),
         ("16EiB", "more than"),
         ("19EB", "more than"),
+        ("18.5EB", "more than"),
         ("15.9999999999999999999999EiB", "whole bytes"),
         ("99999999999999999999999999999999999999999999GiB", "more than"),
         ("1.5", "whole bytes"),

@@ -123,6 +123,8 @@ fn the_next_change_is_told_across_daylight_saving() {
         ("02:00-02:30", "Australia/Lord_Howe", "2026-10-03T12:00:00Z", Some("2026-10-04T15:00:00Z")),
         // Samoa had no Friday, 30 December 2011.
         ("Fri 10:00-11:00", "Pacific/Apia", "2011-12-29T00:00:00Z", Some("2012-01-05T20:00:00Z")),
+        // Moscow put its clocks back by 31 minutes and 19 seconds, in the middle of a minute.
+        ("04:00-04:10", "Europe/Moscow", "1919-06-30T23:59:50Z", Some("1919-07-01T00:00:00Z")),
         // At the end of time nothing is found, and nothing breaks.
         ("Sat 10:00-11:00", "UTC", "9999-12-30T20:00:00Z", None),
     ] {
