@@ -181,10 +181,18 @@ impl<'h> Bench<'h> {
     }
 
     fn pack_plan(&self, plan: Plan) -> Result<Outcome, PackError> {
+        self.pack_from(&self.content, plan)
+    }
+
+    fn pack_content(&self, content: &dyn Content, items: Vec<Walked>) -> Result<Outcome, PackError> {
+        self.pack_from(content, Plan { items, tar_size: 0, members: 0, segment: None })
+    }
+
+    fn pack_from(&self, content: &dyn Content, plan: Plan) -> Result<Outcome, PackError> {
         let open = |path| OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path).unwrap();
         let names = Names::parse(b"root:x:0:0::/:/\n", b"root:x:0:\n");
         let job = PackJob {
-            content: &self.content,
+            content,
             plan,
             options: &self.options,
             tar: open(self.tar()),
