@@ -25,24 +25,14 @@ fn a_piece_from_the_middle_unpacks_alone_with_the_right_directories() {
 }
 
 #[test]
-fn a_vanished_ancestor_is_written_plain() {
+fn a_piece_of_which_all_is_gone_is_empty() {
     let bench = Bench::new();
-    bench.write("a/b/c", "c");
-    let mut items = walk(&bench.root()).split_off(3);
-    let Walked::Entry(entry) = &mut items[0] else { panic!() };
-    entry.path = path("a/gone/c");
-    bench.write("a/gone/c", "");
-    let hook_root = bench.root();
-    let mut bench = bench;
-    // The file is still there when it is opened, and its directory is not when its header is written.
-    bench.content.before_open = None;
-    items.clear();
-    items.push(Walked::Entry(Entry { path: path("a/gone/link"), meta: lstat(&hook_root.join("a/b/c")).unwrap() }));
-    fs::remove_dir_all(hook_root.join("a/gone")).unwrap();
+    bench.write("a/b", "b");
+    let items = walk(&bench.root()).split_off(1);
+    fs::remove_dir_all(bench.root().join("a")).unwrap();
     let packed = bench.pack_items(items).unwrap().packed;
-    // Gone with its directory: nothing is left to be packed, and no ancestors either.
-    assert_eq!(exceptions(&packed), [(Reason::Vanished, "a/gone/link".to_owned())]);
-    assert_eq!((packed.range.members, packed.tar_size), (0, END_LEN));
+    assert_eq!(exceptions(&packed), [(Reason::Vanished, "a".to_owned()), (Reason::Vanished, "a/b".to_owned())]);
+    assert_eq!((packed.range.members, packed.tar_size, packed.range.first), (0, END_LEN, None));
 }
 
 /// Content whose directories cannot be examined.
