@@ -4,6 +4,9 @@ use super::entry::{Entry, Meta};
 use crate::{notice::Reason, path::SourcePath};
 use std::{fs::File, io};
 
+/// Names and values.
+pub type Xattrs = Vec<(Vec<u8>, Vec<u8>)>;
+
 pub trait Content {
     /// Fresh metadata of what is at this path now, without following a symlink.
     fn stat(&self, path: &SourcePath) -> io::Result<Meta>;
@@ -11,7 +14,7 @@ pub trait Content {
     fn open_file(&self, entry: &Entry) -> Result<File, OpenError>;
     fn read_link(&self, entry: &Entry) -> Result<Vec<u8>, OpenError>;
     /// All xattrs with their values, ACLs among them, in any order; none where the filesystem knows none.
-    fn xattrs(&self, entry: &Entry) -> Result<Vec<(Vec<u8>, Vec<u8>)>, OpenError>;
+    fn xattrs(&self, entry: &Entry) -> Result<Xattrs, OpenError>;
 }
 
 /// Why an entry could not be opened.

@@ -233,7 +233,7 @@ fn a_file_that_is_another_one_when_opened_is_replaced() {
         fn read_link(&self, _: &Entry) -> Result<Vec<u8>, OpenError> {
             Err(OpenError::Vanished)
         }
-        fn xattrs(&self, _: &Entry) -> Result<Vec<(Vec<u8>, Vec<u8>)>, OpenError> {
+        fn xattrs(&self, _: &Entry) -> Result<Xattrs, OpenError> {
             Ok(vec![])
         }
     }

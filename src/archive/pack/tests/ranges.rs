@@ -48,7 +48,7 @@ impl Content for Headless<'_> {
     fn read_link(&self, entry: &Entry) -> Result<Vec<u8>, OpenError> {
         self.0.read_link(entry)
     }
-    fn xattrs(&self, entry: &Entry) -> Result<Vec<(Vec<u8>, Vec<u8>)>, OpenError> {
+    fn xattrs(&self, entry: &Entry) -> Result<Xattrs, OpenError> {
         if entry.path.as_bytes() == b"a/x" { Err(OpenError::Unreadable(5)) } else { self.0.xattrs(entry) }
     }
 }
@@ -212,4 +212,35 @@ fn a_name_of_an_inode_that_has_changed_is_a_copy_of_its_own() {
     let copy = bench.member("e");
     assert_eq!((copy.note.as_deref(), copy.sha256), (Some("linked"), Some(sha256(b"afterwards"))));
     assert_eq!(bench.member("f").link.as_deref(), Some("e"));
+}
+
+#[test]
+fn a_path_too_long_for_gnu_tar_is_archived_and_told() {
+    /// Content of any depth.
+    struct Deep;
+    impl Content for Deep {
+        fn stat(&self, _: &SourcePath) -> io::Result<Meta> {
+            Ok(crate::archive::header::plain_dir())
+        }
+        fn open_file(&self, _: &Entry) -> Result<File, OpenError> {
+            Err(OpenError::Vanished)
+        }
+        fn read_link(&self, _: &Entry) -> Result<Vec<u8>, OpenError> {
+            Err(OpenError::Vanished)
+        }
+        fn xattrs(&self, _: &Entry) -> Result<Xattrs, OpenError> {
+            Ok(vec![])
+        }
+    }
+    let bench = Bench::new();
+    let dir = |len| {
+        let path = SourcePath::parse(&b"d".repeat(len)).unwrap();
+        Walked::Entry(Entry { path, meta: crate::archive::header::plain_dir() })
+    };
+    let packed = bench.pack_content(&Deep, vec![dir(4095), dir(4096)]).unwrap().packed;
+    assert_eq!(exceptions(&packed), [(Reason::Deep, "d".repeat(4096))]);
+    assert_eq!(packed.range.counts.clean, 2);
+    let notes: Vec<_> = bench.members().into_iter().map(|member| member.note).collect();
+    assert_eq!(notes, [Some("ancestor".to_owned()), None, Some("deep".to_owned())]);
+    assert_eq!(python_names(&bench.tar()).len(), 3);
 }

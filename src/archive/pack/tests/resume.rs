@@ -150,3 +150,28 @@ fn the_format_of_marks_never_changes() {
     assert_eq!(mark.range.first.unwrap().get().unwrap(), SourcePath::parse(b"a/\xff").unwrap());
     assert_eq!(mark.range.position.unwrap().get().unwrap(), SourcePath::root());
 }
+
+#[test]
+fn a_full_disk_is_tried_again_from_the_last_mark() {
+    let mut bench = bench();
+    let items = items(&bench);
+    let whole = bench.pack_items(items.clone()).unwrap().packed;
+    bench.marks.take();
+    let mount = bench.dir.path().join("mnt");
+    fs::create_dir(&mount).unwrap();
+    sh("mount -t tmpfs -o size=1M none mnt", bench.dir.path());
+    let (root, dir) = (bench.root(), std::mem::replace(&mut bench.dir, tempfile::tempdir_in(&mount).unwrap()));
+    let err = bench.pack_items(items.clone());
+    sh("mount -o remount,size=20M mnt", dir.path());
+    let mark = bench.marks.take().pop().unwrap();
+    let position = mark.range.position.as_ref().unwrap().get().unwrap();
+    bench.from = Some(mark);
+    let again = bench.pack_items(items.into_iter().filter(|item| *item.path() > position).collect());
+    assert_eq!(bench.root(), root);
+    drop(bench);
+    sh("umount mnt", dir.path());
+    let err = err.unwrap_err();
+    assert_eq!(crate::fate::Fateful::fate(&err), crate::fate::Fate::Retry);
+    assert!(crate::fate::Chain(&err).to_string().contains("No space left"), "{}", crate::fate::Chain(&err));
+    assert_eq!(again.unwrap().packed, whole);
+}
