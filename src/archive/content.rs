@@ -8,7 +8,8 @@ use crate::path::SourcePath;
 use rustix::io::Errno;
 use std::{fs::File, io};
 
-pub use super::tree::OpenError;
+/// Names and values.
+pub type Xattrs = Vec<(Vec<u8>, Vec<u8>)>;
 
 pub trait Content {
     /// Fresh metadata of what is at this path now, without following a symlink.
@@ -17,7 +18,7 @@ pub trait Content {
     fn open_file(&self, entry: &Entry) -> Result<File, OpenError>;
     fn read_link(&self, entry: &Entry) -> Result<Vec<u8>, OpenError>;
     /// All xattrs with their values, ACLs among them, in any order; none where the filesystem knows none.
-    fn xattrs(&self, entry: &Entry) -> Result<Vec<(Vec<u8>, Vec<u8>)>, OpenError>;
+    fn xattrs(&self, entry: &Entry) -> Result<Xattrs, OpenError>;
 }
 
 impl Content for Tree {

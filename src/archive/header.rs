@@ -165,15 +165,24 @@ impl Spec<'_> {
     fn records(&self) -> Vec<u8> {
         let mut out = Vec::new();
         let name = self.full_name();
+        let is_sparse = matches!(self.body, Body::Sparse { .. });
+        let has_path = is_sparse || is_foreign(&name) || fit(&name).is_none();
+        let has_link = is_foreign(self.link()) || self.link().len() > 100;
+        let is_text = |bytes| std::str::from_utf8(bytes).is_ok();
+        if has_path && !is_text(&name) || has_link && !is_text(self.link()) {
+            // Else they are said to be UTF-8, and bsdtar unpacks them but calls it an error. GNU tar warns of the keyword,
+            // which it does not know, and takes the bytes as they are either way.
+            record(&mut out, b"hdrcharset", b"BINARY");
+        }
         if let Body::Sparse { real, .. } = self.body {
             record(&mut out, b"GNU.sparse.major", b"1");
             record(&mut out, b"GNU.sparse.minor", b"0");
             record(&mut out, b"GNU.sparse.name", &name);
             record(&mut out, b"GNU.sparse.realsize", real.to_string().as_bytes());
-        } else if is_foreign(&name) || fit(&name).is_none() {
+        } else if has_path {
             record(&mut out, b"path", &name);
         }
-        if is_foreign(self.link()) || self.link().len() > 100 {
+        if has_link {
             record(&mut out, b"linkpath", self.link());
         }
         if self.data_len() > OCTAL_11_MAX {
@@ -292,8 +301,8 @@ fn record(out: &mut Vec<u8>, key: &[u8], value: &[u8]) {
     out.push(b'\n');
 }
 
-/// Text outside ASCII, for which pax says that it is UTF-8. Bytes that are not UTF-8 must not stand in a pax record
-/// where the plain field can hold them: bsdtar warns, and others guess.
+/// Text outside ASCII, for which pax says that it is UTF-8. Bytes that are not UTF-8 stand better in the plain field,
+/// where it can hold them: there nobody converts them.
 fn is_foreign(name: &[u8]) -> bool {
     !name.is_ascii() && std::str::from_utf8(name).is_ok()
 }

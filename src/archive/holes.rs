@@ -42,15 +42,24 @@ pub fn extents(file: &File, start: u64, len: u64) -> Vec<Extent> {
             Ok(hole) if hole > start + data && found.len() + 1 < EXTENTS_MAX => (hole - start).min(len),
             _ => len,
         };
-        // GNU tar begins every region on a block of its own and bsdtar does not: with whole blocks both agree.
-        let (first, end) = (data / BLOCK * BLOCK, padded(hole).min(len));
-        match found.last_mut() {
-            Some(last) if first <= last.end() => last.len = end - last.offset,
-            _ => found.push(Extent { offset: first, len: end - first }),
-        }
+        add(&mut found, data, hole, len);
         at = hole;
     }
+    // What lies beyond the end of the file is no hole but lost, which only reading it finds out.
+    let size = file.metadata().map_or(0, |meta| meta.len());
+    if size < start + len {
+        add(&mut found, size.saturating_sub(start), len, len);
+    }
     found
+}
+
+/// GNU tar begins every region on a block of its own and bsdtar does not: with whole blocks both agree.
+fn add(found: &mut Vec<Extent>, from: u64, to: u64, len: u64) {
+    let (from, to) = (from / BLOCK * BLOCK, padded(to).min(len));
+    match found.last_mut() {
+        Some(last) if from <= last.end() => last.len = last.len.max(to - last.offset),
+        _ => found.push(Extent { offset: from, len: to - from }),
+    }
 }
 
 /// Whether these regions leave anything out.
@@ -96,6 +105,14 @@ mod tests {
         assert_eq!(list(&file, 300, 13_000), [(11_776, 1224)]);
         assert_eq!(list(&file, 500_000, 1000), []);
         assert_eq!(list(&file, 0, 0), []);
+    }
+
+    #[test]
+    fn beyond_the_end_is_no_hole() {
+        let file = sparse();
+        assert_eq!(list(&file, 1 << 20, 1000), [(0, 1000)]);
+        assert_eq!(list(&file, 2 << 20, 1000), [(0, 1000)]);
+        assert_eq!(list(&file, (1 << 20) - 600, 1000), [(512, 488)]);
     }
 
     #[test]

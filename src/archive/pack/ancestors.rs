@@ -2,10 +2,11 @@
 
 use super::{
     PackError, Packer,
-    member::{Xattrs, describe, notes},
+    member::{describe, notes},
 };
 use crate::{
     archive::{
+        content::Xattrs,
         entry::{Entry, Kind},
         header::{BLOCK, Body, END_LEN, Spec, plain_dir},
         manifest::{ExceptionLine, member_name, note},

@@ -5,11 +5,11 @@ use super::{
     copy::{Range, Reading},
     draft::{Point, hex},
     exception,
-    member::{Xattrs, describe, is_deep, is_linked, notes},
+    member::{describe, is_deep, is_linked, notes},
 };
 use crate::{
     archive::{
-        content::OpenError,
+        content::{OpenError, Xattrs},
         entry::{Entry, Kind, Meta, Stamp, Walked},
         header::{Body, padded},
         holes::{self, Extent},

@@ -15,9 +15,6 @@ use sha2::{Digest, Sha256};
 /// Longest path that the kernel takes in one call, so that GNU tar can unpack it, bytes.
 const PATH_LEN_MAX: usize = 4095;
 
-/// Names and values, sorted by name.
-pub type Xattrs = Vec<(Vec<u8>, Vec<u8>)>;
-
 /// What the list says of a member of this header at this offset; content and notes are still missing.
 pub fn describe(spec: &Spec, offset: u64) -> Member {
     let (path, path_b64) = split(spec.name);

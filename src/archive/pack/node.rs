@@ -2,11 +2,11 @@
 
 use super::{
     PackError, Packer, Step, exception,
-    member::{Xattrs, describe, is_deep, is_linked, notes},
+    member::{describe, is_deep, is_linked, notes},
 };
 use crate::{
     archive::{
-        content::OpenError,
+        content::{OpenError, Xattrs},
         entry::{Entry, Kind, Walked},
         header::{Body, Spec},
         manifest::{member_name, note},

@@ -9,11 +9,11 @@ use super::{
     draft::hex,
     exception,
     file::{Verdict, fstat, judge},
-    member::{Xattrs, describe, is_deep, notes},
+    member::{describe, is_deep, notes},
 };
 use crate::{
     archive::{
-        content::OpenError,
+        content::{OpenError, Xattrs},
         cut::SegmentPlan,
         entry::Meta,
         header::{Body, END_LEN, padded},

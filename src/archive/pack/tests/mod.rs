@@ -10,7 +10,7 @@ mod tools;
 
 use super::*;
 use crate::archive::{
-    content::OpenError,
+    content::{OpenError, Xattrs},
     entry::{Meta, Stamp},
     list::{MemberList, members},
     manifest::{Member, join},
@@ -26,10 +26,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
+type BeforeOpen<'h> = Box<dyn Fn(&Entry) -> Result<(), OpenError> + 'h>;
+type Reader<'h> = Box<dyn Fn(&File, &mut [u8], u64) -> io::Result<usize> + 'h>;
+
 /// A plain directory as content, with a hook that is called before each file is opened.
 struct Plain<'h> {
     root: PathBuf,
-    before_open: Option<Box<dyn Fn(&Entry) -> Result<(), OpenError> + 'h>>,
+    before_open: Option<BeforeOpen<'h>>,
 }
 
 impl Plain<'_> {
@@ -62,11 +65,21 @@ impl Content for Plain<'_> {
         Ok(fs::read_link(self.checked(entry)?)?.as_os_str().as_bytes().to_vec())
     }
 
-    fn xattrs(&self, entry: &Entry) -> Result<Vec<(Vec<u8>, Vec<u8>)>, OpenError> {
-        let path = self.checked(entry)?;
-        let value = |name: &std::ffi::OsStr| xattr::get(&path, name).map(Option::unwrap_or_default);
-        xattr::list(&path)?.map(|name| Ok((name.as_bytes().to_vec(), value(&name)?))).collect()
+    fn xattrs(&self, entry: &Entry) -> Result<Xattrs, OpenError> {
+        Ok(xattrs(&self.checked(entry)?)?)
     }
+}
+
+fn xattrs(path: &Path) -> io::Result<Xattrs> {
+    let (mut names, mut value) = (vec![0; 1 << 16], vec![0; 1 << 16]);
+    let len = rustix::fs::llistxattr(path, &mut names)?;
+    let names = names[..len].split(|b| *b == 0).filter(|name| !name.is_empty());
+    names
+        .map(|name| {
+            let len = rustix::fs::lgetxattr(path, name, &mut value)?;
+            Ok((name.to_vec(), value[..len].to_vec()))
+        })
+        .collect()
 }
 
 fn lstat(path: &Path) -> io::Result<Meta> {
@@ -126,7 +139,7 @@ struct Bench<'h> {
     marks: RefCell<Vec<Mark>>,
     from: Option<Mark>,
     chain: Option<SegmentChain>,
-    read_at: Box<dyn Fn(&File, &mut [u8], u64) -> io::Result<usize> + 'h>,
+    read_at: Reader<'h>,
     stop: Box<dyn Fn() -> bool + 'h>,
 }
 
@@ -181,10 +194,18 @@ impl<'h> Bench<'h> {
     }
 
     fn pack_plan(&self, plan: Plan) -> Result<Outcome, PackError> {
+        self.pack_from(&self.content, plan)
+    }
+
+    fn pack_content(&self, content: &dyn Content, items: Vec<Walked>) -> Result<Outcome, PackError> {
+        self.pack_from(content, Plan { items, tar_size: 0, members: 0, segment: None })
+    }
+
+    fn pack_from(&self, content: &dyn Content, plan: Plan) -> Result<Outcome, PackError> {
         let open = |path| OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path).unwrap();
         let names = Names::parse(b"root:x:0:0::/:/\n", b"root:x:0:\n");
         let job = PackJob {
-            content: &self.content,
+            content,
             plan,
             options: &self.options,
             tar: open(self.tar()),

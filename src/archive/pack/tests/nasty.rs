@@ -77,10 +77,10 @@ fn attributes(root: &Path) {
 
 fn sparse(root: &Path) {
     sh(
-        "mkdir sparse; cd sparse; truncate -s 1M all; truncate -s 100000001 tail; printf x > head; truncate -s 9999999 head
-         printf x >> tail; truncate -s 1G mid; for i in 1 20 21 500 1000
+        "mkdir sparse; cd sparse; truncate -s 1M all; truncate -s 10000001 tail; printf x > head; truncate -s 9999999 head
+         printf x >> tail; truncate -s 100M mid; for i in 1 20 21 50 90
          do printf block$i | dd of=mid bs=1M seek=$i conv=notrunc status=none; done; truncate -s 4097 small; ln mid hard
-         touch -d @5.5 mid; setfattr -n user.x -v y mid; truncate -s 1M é; touch é",
+         touch -d @5.5 mid; setfattr -n user.x -v y mid; truncate -s 1M é; truncate -s 1M $'\\xff'",
         root,
     );
 }
@@ -107,12 +107,8 @@ fn stock_tar_brings_everything_back() {
     assert!(outcome.packed.tar_size < 20 << 20, "holes take no room");
     let to = bench.dir.path().join("restored");
     unpack(&bench.tar(), &to);
-    let (was, is) = (snapshot(&bench.root()), snapshot(&to));
-    for (was, is) in was.split('\0').zip(is.split('\0')) {
-        assert_eq!(is, was);
-    }
-    assert_eq!(is, was);
-    assert_eq!(sh("find . -type f -size +900M -printf '%b\n' | awk '$1 > 1000'", &to), "", "holes are holes again");
+    assert_same(&snapshot(&bench.root()), &snapshot(&to));
+    assert_eq!(sh("find . -type f -size +90M -printf '%b\n' | awk '$1 > 1000'", &to), "", "holes are holes again");
 }
 
 #[test]
@@ -122,7 +118,7 @@ fn every_reader_sees_every_member() {
     assert_eq!(bsdtar_count(&bench.tar()), count);
     assert_eq!(python_names(&bench.tar()).len(), count);
     let tar = bench.tar();
-    let listed = sh(&format!("tar -tf {}", tar.to_str().unwrap()), Path::new("/"));
+    let listed = sh(&format!("tar --warning=no-unknown-keyword -tf {}", tar.to_str().unwrap()), Path::new("/"));
     assert_eq!(listed.lines().count(), count);
 }
 
@@ -134,8 +130,9 @@ fn bsdtar_unpacks_the_same_content() {
     fs::create_dir(&to).unwrap();
     let output = run("bsdtar", &["-xpf", bench.tar().to_str().unwrap(), "--numeric-owner"], &to);
     assert_eq!(String::from_utf8_lossy(&output.stderr), "");
-    let content = "find . -type f -print0 | sort -z | xargs -0r sha256sum; find . -printf '%P|%y|%l|%U|%G|%n\\0' | sort -z; getfacl -R -P -n .";
-    assert_eq!(sh(content, &to), sh(content, &bench.root()));
+    let content =
+        "find . -type f -print0 | sort -z | xargs -0r sha256sum; find . -printf '%P|%y|%l|%U|%G|%n\\0' | sort -z";
+    assert_same(&sh(content, &bench.root()), &sh(content, &to));
 }
 
 #[test]
@@ -152,7 +149,7 @@ fn the_list_says_what_is_in_the_tree() {
             assert_eq!(member.size, if member.has_note("hardlink") { 0 } else { meta.size }, "{source}");
         }
         assert_eq!(member.has_note("linked") || member.has_note("hardlink"), meta.kind != Kind::Dir && meta.nlink > 1);
-        assert_eq!(member.xattr_sha256.is_some(), xattr::list(&at).unwrap().count() > 0, "{source}");
+        assert_eq!(member.xattr_sha256.is_some(), !xattrs(&at).unwrap().is_empty(), "{source}");
         assert_eq!(member.rdev.unwrap_or(0), meta.rdev, "{source}");
         names.push(source);
     }
