@@ -261,3 +261,46 @@ fn what_may_not_be_read_is_told_once_and_the_walk_goes_on() {
     mode("listed", 0o700);
     mode("shut", 0o700);
 }
+
+#[test]
+fn a_source_removed_behind_its_mount_is_lost() {
+    let dir = make(&["origin/a", "origin/b", "mounted/"]);
+    let (origin, mounted) = (dir.path().join("origin"), dir.path().join("mounted"));
+    let prepare = || own_mounts().and_then(|()| mount_bind(&origin, &mounted));
+    let test = || {
+        let mut walk = plain(&mounted);
+        walk.next().unwrap().unwrap();
+        fs::remove_dir_all(&origin).unwrap();
+        assert!(matches!(walk.next(), Some(Err(SourceError::Lost { .. }))));
+    };
+    apart(prepare, test);
+}
+
+/// ext4 without the feature `filetype` tells no types in its listings, as old XFS and some FUSE filesystems do.
+#[test]
+fn where_listings_tell_no_types_rules_still_do_what_they_say() {
+    let dir = make(&["mnt/"]);
+    let (image, mnt) = (dir.path().join("image"), dir.path().join("mnt"));
+    fs::File::create(&image).unwrap().set_len(4 << 20).unwrap();
+    let run = |command: &mut Command| {
+        let done = command.output().is_ok_and(|output| output.status.success());
+        if done { Ok(()) } else { Err(rustix::io::Errno::PERM) }
+    };
+    let prepare = || {
+        own_mounts()?;
+        run(Command::new("mkfs.ext4").args(["-q", "-O", "^filetype"]).arg(&image))?;
+        run(Command::new("mount").args(["-o", "loop"]).args([&image, &mnt]))
+    };
+    let test = || {
+        for name in ["a/x", "b/a", "t/TAG", "t/x", "u/TAG/x", "lost+found/x"] {
+            fs::create_dir_all(mnt.join(name).parent().unwrap()).unwrap();
+            fs::write(mnt.join(name), b"").unwrap();
+        }
+        let rules = rules(&["a/", "/lost+found"], &[], Some("TAG"));
+        let told = lines(&all(walk(&mnt, &rules, Options::default(), Position::Start)));
+        let tagged = format!("t/x x1 #{RULE_TAG}");
+        let expected = ["/", "a x1 #0", "b", "b/a", "lost+found x1 #1", "t", "t/TAG", &tagged, "u", "u/TAG", "u/TAG/x"];
+        assert_eq!(told, expected);
+    };
+    apart(prepare, test);
+}
