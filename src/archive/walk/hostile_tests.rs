@@ -17,7 +17,7 @@ use std::{
     os::unix::fs::{PermissionsExt, symlink},
     path::Path,
     process::Command,
-    sync::atomic::{AtomicBool, Ordering},
+    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
     thread,
 };
 
@@ -141,38 +141,49 @@ fn swaps_with_a_symlink_never_lead_outside() {
     let source = make(&["a/f", "a/sub/f"]);
     let link = outside.path().join("link");
     symlink(outside.path(), &link).unwrap();
-    let stop = AtomicBool::new(false);
+    let (stop, swaps) = (AtomicBool::new(false), AtomicUsize::new(0));
     let mut opened = 0;
-    thread::scope(|scope| {
-        scope.spawn(|| {
-            for _ in 0..10_000 {
-                renameat_with(CWD, source.path().join("a"), CWD, &link, RenameFlags::EXCHANGE).unwrap();
+    let tree = Arc::new(Tree::open(source.path()).unwrap());
+    let filter = Arc::new(Filter::new(&rules(&[], &[], None)).unwrap());
+    let mut round = || {
+        for item in Walk::new(Arc::clone(&tree), Arc::clone(&filter), Options::default(), Position::Start) {
+            let Walked::Entry(entry) = item.unwrap() else { continue };
+            if entry.meta.kind != Kind::File {
+                continue;
             }
-            stop.store(true, Ordering::Relaxed);
-        });
-        let tree = Arc::new(Tree::open(source.path()).unwrap());
-        let filter = Arc::new(Filter::new(&rules(&[], &[], None)).unwrap());
-        let start = || Walk::new(Arc::clone(&tree), Arc::clone(&filter), Options::default(), Position::Start);
-        let mut last_round = false;
-        while !last_round {
-            last_round = stop.load(Ordering::Relaxed);
-            for item in start() {
-                let Walked::Entry(entry) = item.unwrap() else { continue };
-                if entry.meta.kind != Kind::File {
-                    continue;
+            match tree.open_file(&entry) {
+                Ok(mut file) => {
+                    let mut content = String::new();
+                    file.read_to_string(&mut content).unwrap();
+                    assert_eq!(content, entry.path.display());
+                    opened += 1;
                 }
-                match tree.open_file(&entry) {
-                    Ok(mut file) => {
-                        let mut content = String::new();
-                        file.read_to_string(&mut content).unwrap();
-                        assert_eq!(content, entry.path.display());
-                        opened += 1;
-                    }
-                    Err(err) => assert!(matches!(err, OpenError::Vanished | OpenError::Replaced), "{err}"),
-                }
+                Err(err) => assert!(matches!(err, OpenError::Vanished | OpenError::Replaced), "{err}"),
             }
         }
+    };
+    thread::scope(|scope| {
+        let swapper = scope.spawn(|| {
+            let swap = || renameat_with(CWD, source.path().join("a"), CWD, &link, RenameFlags::EXCHANGE).unwrap();
+            while !stop.load(Ordering::Relaxed) {
+                swap();
+                swap();
+                swaps.fetch_add(2, Ordering::Relaxed);
+            }
+        });
+        let mut rounds = 0;
+        // A failed round must not leave the other thread swapping for ever.
+        while !swapper.is_finished() && (rounds < 1000 || swaps.load(Ordering::Relaxed) < 10_000) {
+            let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(&mut round));
+            rounds += 1;
+            if let Err(panic) = done {
+                stop.store(true, Ordering::Relaxed);
+                std::panic::resume_unwind(panic);
+            }
+        }
+        stop.store(true, Ordering::Relaxed);
     });
+    round();
     // An even number of swaps leaves the directory where it was, so that the last round read both files.
     assert!(2 <= opened, "{opened}");
 }
@@ -260,4 +271,48 @@ fn what_may_not_be_read_is_told_once_and_the_walk_goes_on() {
     apart(no_rights, test);
     mode("listed", 0o700);
     mode("shut", 0o700);
+}
+
+#[test]
+fn a_source_removed_behind_its_mount_is_lost() {
+    let dir = make(&["origin/a", "origin/b", "mounted/"]);
+    let (origin, mounted) = (dir.path().join("origin"), dir.path().join("mounted"));
+    let prepare = || own_mounts().and_then(|()| mount_bind(&origin, &mounted));
+    let test = || {
+        let mut walk = plain(&mounted);
+        walk.next().unwrap().unwrap();
+        fs::remove_dir_all(&origin).unwrap();
+        assert!(matches!(walk.next(), Some(Err(SourceError::Lost { .. }))));
+    };
+    apart(prepare, test);
+}
+
+/// ext4 without the feature `filetype` tells no types in its listings, as old XFS and some FUSE filesystems do.
+#[test]
+fn where_listings_tell_no_types_rules_still_do_what_they_say() {
+    let dir = make(&["mnt/"]);
+    let (image, mnt) = (dir.path().join("image"), dir.path().join("mnt"));
+    fs::File::create(&image).unwrap().set_len(4 << 20).unwrap();
+    let run = |command: &mut Command| {
+        let done = command.output().is_ok_and(|output| output.status.success());
+        if done { Ok(()) } else { Err(rustix::io::Errno::PERM) }
+    };
+    let prepare = || {
+        own_mounts()?;
+        run(Command::new("mkfs.ext4").args(["-q", "-O", "^filetype"]).arg(&image))?;
+        run(Command::new("mount").args(["-o", "loop"]).args([&image, &mnt]))
+    };
+    let test = || {
+        for name in ["a/x", "b/a", "t/TAG", "t/x", "u/TAG/x", "u/y", "lost+found/x"] {
+            fs::create_dir_all(mnt.join(name).parent().unwrap()).unwrap();
+            fs::write(mnt.join(name), b"").unwrap();
+        }
+        let rules = rules(&["a/", "/lost+found"], &[], Some("TAG"));
+        let told = lines(&all(walk(&mnt, &rules, Options::default(), Position::Start)));
+        let tagged = format!("t/x x1 #{RULE_TAG}");
+        let expected =
+            ["/", "a x1 #0", "b", "b/a", "lost+found x1 #1", "t", "t/TAG", &tagged, "u", "u/TAG", "u/TAG/x", "u/y"];
+        assert_eq!(told, expected);
+    };
+    apart(prepare, test);
 }
