@@ -5,6 +5,8 @@
 //!
 //! All of this blocks; it is called from threads of stages and never from async workers.
 
+#![expect(clippy::disallowed_methods, reason = "this is the one place that renames")]
+
 use std::{
     fs::{self, DirBuilder, File, OpenOptions},
     io::{self, Write},

@@ -48,24 +48,18 @@ impl Writer {
         Writer { child, lines }
     }
 
-    /// The seq of the next piece that the writer says is durable; 0 when it is gone.
-    fn next(&mut self) -> u32 {
+    /// The seq of the next piece that the writer says is durable; `None` when it is gone.
+    fn next(&mut self) -> Option<u32> {
         let seq =
             |line: std::io::Result<String>| line.unwrap().strip_prefix("durable ").map(|seq| seq.parse().unwrap());
-        self.lines.by_ref().find_map(seq).unwrap_or(0)
+        self.lines.by_ref().find_map(seq)
     }
 
     /// Kills it as `kill -9` does, and tells the last piece that it said is durable.
     fn kill(mut self) -> u32 {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
-        let mut last = 0;
-        loop {
-            match self.next() {
-                0 => return last,
-                seq => last = seq,
-            }
-        }
+        std::iter::from_fn(|| self.next()).last().unwrap_or(0)
     }
 }
 
@@ -96,7 +90,7 @@ fn a_killed_writer_leaves_all_that_it_said_is_durable_and_nothing_by_halves() {
         let mut writer = Writer::start(&file);
         let mut said = durable;
         for _ in 0..lines {
-            said = writer.next();
+            said = writer.next().unwrap();
         }
         said = said.max(writer.kill());
         if file.exists() {
@@ -115,18 +109,18 @@ fn another_process_sees_only_whole_transactions() {
     let file = dir.path().join("catalog");
     let mut writer = Writer::start(&file);
     for _ in 0..5 {
-        let said = writer.next();
+        let said = writer.next().unwrap();
         let reader = Catalog::open_read_only(&file).unwrap();
         let first = consistent(&reader);
         assert!(first >= said, "{first} pieces, {said} were said to be durable");
         // The writer may be ahead of what we have read of its lines.
-        while writer.next() <= first {}
+        while writer.next().unwrap() <= first {}
         assert!(consistent(&reader) > first);
     }
     // A second writer waits for its turn.
     let second = Catalog::open(&file).unwrap();
     second.set_setting("host", "nas1").unwrap();
-    writer.next();
+    writer.next().unwrap();
     second.backup_to(&dir.path().join("copy")).unwrap();
     consistent(&Catalog::open(&dir.path().join("copy")).unwrap());
     let last = writer.kill();

@@ -1,0 +1,65 @@
+# make rehearse DIR=…  the main job on a directory: pack, compress, encrypt, deliver, restore, compare
+# make check           all tests
+# make deps            the Debian packages that these need; the others call it
+# make install         DESTDIR= PREFIX=/usr
+# make bench           benchmarks
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+
+DESTDIR ?=
+PREFIX ?= /usr
+DIR ?=
+CARGO ?= cargo
+
+# To build: a C compiler for what is bundled, nettle and clang's library for OpenPGP.
+# To test: the stock tools that must be able to read what we write.
+PACKAGES := build-essential pkg-config nettle-dev libclang-dev gnupg xz-utils zstd acl attr strace
+
+BINARY := target/release/archiver
+
+.PHONY: build deps rehearse check bench install
+
+build: deps
+	$(CARGO) build --release --locked
+
+# Silent and without network when nothing is missing. Package lists are fetched only when they are needed.
+deps:
+	@command -v $(CARGO) >/dev/null || { echo 'Cargo is missing: install Rust from https://rustup.rs' >&2; exit 1; }
+	@if ! command -v dpkg-query >/dev/null; then \
+	    echo 'Not a Debian system; these are needed under the names they have here: $(PACKAGES)' >&2; exit 0; \
+	fi; \
+	missing=(); \
+	for package in $(PACKAGES); do \
+	    status=$$(dpkg-query -W -f '$${db:Status-Status}' "$$package" 2>/dev/null || true); \
+	    [[ $$status == installed ]] || missing+=("$$package"); \
+	done; \
+	[[ $${#missing[@]} -gt 0 ]] || exit 0; \
+	echo "Installing $${missing[*]}" >&2; \
+	as_root=(); \
+	if [[ $$(id -u) != 0 ]]; then \
+	    command -v sudo >/dev/null || { echo 'Become root, or install sudo, for this' >&2; exit 1; }; \
+	    as_root=(sudo); \
+	fi; \
+	install=("$${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends); \
+	"$${install[@]}" "$${missing[@]}" >&2 || { "$${as_root[@]}" apt-get update -qq; "$${install[@]}" "$${missing[@]}" >&2; }
+
+rehearse: build
+	$(BINARY) rehearse $(if $(DIR),"$(DIR)")
+
+check: deps
+	$(CARGO) test --locked --no-fail-fast
+
+bench: deps
+	$(CARGO) bench --locked
+
+# Builds only where nothing is built yet, so that root needs no Rust: `make build && sudo make install`.
+$(BINARY):
+	$(MAKE) build
+
+install: $(BINARY)
+	install -D -m 0755 $(BINARY) '$(DESTDIR)$(PREFIX)/bin/archiver'
+	install -D -m 0644 packaging/systemd/archiver.service '$(DESTDIR)$(PREFIX)/lib/systemd/system/archiver.service'
+	sed -i 's|/usr/bin/|$(PREFIX)/bin/|' '$(DESTDIR)$(PREFIX)/lib/systemd/system/archiver.service'
+	install -D -m 0644 LICENSE '$(DESTDIR)$(PREFIX)/share/doc/archiver/LICENSE'
+	install -D -m 0644 CHANGELOG.md '$(DESTDIR)$(PREFIX)/share/doc/archiver/CHANGELOG.md'
