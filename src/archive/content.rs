@@ -8,8 +8,7 @@ use crate::path::SourcePath;
 use rustix::io::Errno;
 use std::{fs::File, io};
 
-/// Names and values.
-pub type Xattrs = Vec<(Vec<u8>, Vec<u8>)>;
+pub use super::tree::{OpenError, Xattrs};
 
 pub trait Content {
     /// Fresh metadata of what is at this path now, without following a symlink.
@@ -34,7 +33,7 @@ impl Content for Tree {
         Tree::read_link(self, entry)
     }
 
-    fn xattrs(&self, entry: &Entry) -> Result<Vec<(Vec<u8>, Vec<u8>)>, OpenError> {
+    fn xattrs(&self, entry: &Entry) -> Result<Xattrs, OpenError> {
         Tree::xattrs(self, entry)
     }
 }

@@ -14,6 +14,8 @@
 mod block;
 mod codec;
 mod container;
+// The only room of calls into C.
+#[allow(unsafe_code)]
 mod lzma;
 mod plan;
 mod pool;

@@ -5,12 +5,8 @@ use super::{
     problem::{Found, Places},
     settings::{Pack, Source, Staging},
 };
-use crate::{path::escape, units::ByteSize};
-use std::{
-    collections::BTreeMap,
-    os::unix::ffi::OsStrExt,
-    path::{Path, PathBuf},
-};
+use crate::units::ByteSize;
+use std::{collections::BTreeMap, path::PathBuf};
 
 /// Three pieces are in staging at once: one being written, one being compressed or sealed, one being uploaded; and
 /// what surrounds them takes a hundredth. In percent of `max_size`.
@@ -23,7 +19,7 @@ pub(super) struct Dirs {
     pub restore: PathBuf,
     pub vault: Option<PathBuf>,
     /// By index in the file; those whose path is wrong are not among them.
-    pub sources: Vec<(usize, PathBuf, Vec<String>)>,
+    pub sources: Vec<(usize, PathBuf)>,
 }
 
 pub(super) fn sizes(found: &mut Found, staging: &Staging, pack: &Pack) {
@@ -63,7 +59,7 @@ pub(super) fn directories(found: &mut Found, dirs: &Dirs) {
     let lines = std::mem::take(&mut found.lines);
     own_directories(found, &lines, dirs);
     let mut paths = BTreeMap::new();
-    for (index, path, exclude) in &dirs.sources {
+    for (index, path) in &dirs.sources {
         let line = lines.line(&format!("source[{index}].path"));
         if let Some(first) = paths.insert(path, line) {
             let first = first.map(|line| format!(" on line {line}")).unwrap_or_default();
@@ -76,7 +72,6 @@ pub(super) fn directories(found: &mut Found, dirs: &Dirs) {
                 found.problem(line, "source.path", what);
             }
         }
-        staging_in_source(found, &lines, &dirs.staging, (line, path, exclude));
     }
     found.lines = lines;
 }
@@ -101,28 +96,6 @@ fn own_directories(found: &mut Found, lines: &Places, dirs: &Dirs) {
                 found.problem(lines.line(blamed), blamed, what);
             }
         }
-    }
-}
-
-/// A staging directory below a source would be archived while it is written, so it must be excluded by name:
-/// nothing is left out that nobody asked for.
-fn staging_in_source(
-    found: &mut Found,
-    lines: &Places,
-    staging: &Path,
-    (line, source, exclude): (Option<usize>, &Path, &[String]),
-) {
-    let Some(inner) = staging.strip_prefix(source).ok().filter(|inner| !inner.as_os_str().is_empty()) else { return };
-    let is_excluded = inner.ancestors().filter(|above| !above.as_os_str().is_empty()).any(|above| {
-        let rule = format!("/{}", above.display());
-        exclude.iter().any(|pattern| pattern.strip_suffix('/').unwrap_or(pattern) == rule)
-    });
-    if !is_excluded {
-        let what = format!(
-            "must not be in the source {source:?}; move it, or leave it out there with exclude = [\"/{}/\"]",
-            escape(inner.as_os_str().as_bytes())
-        );
-        found.problem(lines.line("staging.path").or(line), "staging.path", what);
     }
 }
 
