@@ -31,7 +31,7 @@ impl Settings {
             staging: real(&self.staging.path),
             restore: real(&self.restore.path),
             vault: rules::vault_dir(&self.vault.url).map(|path| real(&path)),
-            sources: sources.map(|(index, source)| (index, real(&source.path), source.exclude.clone())).collect(),
+            sources: sources.map(|(index, source)| (index, real(&source.path))).collect(),
         };
         let mut found = Found { lines: self.origin.lines.clone(), ..Found::default() };
         rules::directories(&mut found, &dirs);

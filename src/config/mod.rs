@@ -128,7 +128,7 @@ fn read(text: &str, file: &Path, credentials: &Credentials, found: &mut Found) -
         staging: staging.path.clone(),
         restore: restore.path.clone(),
         vault: vault.as_ref().and_then(|vault| rules::vault_dir(&vault.url)),
-        sources: sources.iter().map(|(at, source)| (*at, source.path.clone(), source.exclude.clone())).collect(),
+        sources: sources.iter().map(|(at, source)| (*at, source.path.clone())).collect(),
     };
     rules::directories(found, &dirs);
     if !found.problems.is_empty() {
