@@ -127,6 +127,7 @@ fn a_file_that_is_gone_or_short_leaves_whole_segments_of_zeros() {
         let mut wanted = bytes[..kept].to_vec();
         wanted.resize(bytes.len(), 0);
         assert!(joined(&to) == wanted, "{script}");
+        assert!(all[2].tar_size < 20_000 || !script.starts_with("rm"), "what is not there takes no room");
         assert!(listing[1..].iter().all(|member| member.note.as_deref() == Some("damaged")), "{script}");
         assert_eq!(exceptions(&all[3]), [(Reason::Damaged, "big/F".to_owned())]);
         assert_eq!((all[3].range.counts.changed, all[3].range.counts.clean), (1, 0));
