@@ -131,6 +131,20 @@ fn a_read_that_fails_once_is_tried_again() {
     assert_eq!(facts(&bench, &packed), (vec![], None, 3 << 20));
 }
 
+#[test]
+fn a_try_ends_with_the_first_failure() {
+    let mut bench = bench(&noise(3 << 20));
+    let reads = Rc::new(Cell::new(0));
+    let count = reads.clone();
+    on_read(&mut bench, move |_| {
+        count.set(count.get() + 1);
+        Some(Err(io::Error::from_raw_os_error(EIO)))
+    });
+    pack(&bench, 4);
+    // Three tries, and at last every megabyte at once and then by the page.
+    assert_eq!(reads.get(), 3 + 3 * (1 + 256));
+}
+
 /// Every read that touches the bytes between `from` and `to` of file `b` fails.
 fn bad_region(bench: &mut Bench, from: u64, to: u64) {
     let ino = fs::metadata(bench.root().join("b")).unwrap().ino();

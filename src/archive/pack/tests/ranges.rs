@@ -203,44 +203,57 @@ fn a_name_of_an_inode_that_has_changed_is_a_copy_of_its_own() {
     let items = walk(&bench.root());
     bench.content.before_open = Some(Box::new(move |entry| {
         if entry.path.as_bytes() == b"d" {
-            fs::write(&a, "afterwards").unwrap();
+            fs::write(&a, "behind").unwrap();
         }
         Ok(())
     }));
     bench.pack_items(items).unwrap();
     assert!(bench.member("b").has_note("hardlink"));
     let copy = bench.member("e");
-    assert_eq!((copy.note.as_deref(), copy.sha256), (Some("linked"), Some(sha256(b"afterwards"))));
+    assert_eq!((copy.note.as_deref(), copy.sha256), (Some("linked"), Some(sha256(b"behind"))));
     assert_eq!(bench.member("f").link.as_deref(), Some("e"));
 }
 
 #[test]
 fn a_path_too_long_for_gnu_tar_is_archived_and_told() {
-    /// Content of any depth.
-    struct Deep;
-    impl Content for Deep {
-        fn stat(&self, _: &SourcePath) -> io::Result<Meta> {
-            Ok(crate::archive::header::plain_dir())
-        }
-        fn open_file(&self, _: &Entry) -> Result<File, OpenError> {
-            Err(OpenError::Vanished)
-        }
-        fn read_link(&self, _: &Entry) -> Result<Vec<u8>, OpenError> {
-            Err(OpenError::Vanished)
-        }
-        fn xattrs(&self, _: &Entry) -> Result<Xattrs, OpenError> {
-            Ok(vec![])
-        }
-    }
     let bench = Bench::new();
     let dir = |len| {
         let path = SourcePath::parse(&b"d".repeat(len)).unwrap();
         Walked::Entry(Entry { path, meta: crate::archive::header::plain_dir() })
     };
-    let packed = bench.pack_content(&Deep, vec![dir(4095), dir(4096)]).unwrap().packed;
+    let packed = bench.pack_content(&Dirs(vec![]), vec![dir(4095), dir(4096)]).unwrap().packed;
     assert_eq!(exceptions(&packed), [(Reason::Deep, "d".repeat(4096))]);
     assert_eq!(packed.range.counts.clean, 2);
     let notes: Vec<_> = bench.members().into_iter().map(|member| member.note).collect();
     assert_eq!(notes, [Some("ancestor".to_owned()), None, Some("deep".to_owned())]);
     assert_eq!(python_names(&bench.tar()).len(), 3);
+}
+
+/// Directories of any name, with these xattrs.
+struct Dirs(Xattrs);
+
+impl Content for Dirs {
+    fn stat(&self, _: &SourcePath) -> io::Result<Meta> {
+        Ok(crate::archive::header::plain_dir())
+    }
+    fn open_file(&self, _: &Entry) -> Result<File, OpenError> {
+        Err(OpenError::Vanished)
+    }
+    fn read_link(&self, _: &Entry) -> Result<Vec<u8>, OpenError> {
+        Err(OpenError::Vanished)
+    }
+    fn xattrs(&self, _: &Entry) -> Result<Xattrs, OpenError> {
+        Ok(self.0.clone())
+    }
+}
+
+#[test]
+fn the_digest_of_xattrs_does_not_depend_on_their_order() {
+    let bench = Bench::new();
+    let xattr = |name: &[u8], value: &[u8]| (name.to_vec(), value.to_vec());
+    let content = Dirs(vec![xattr(b"user.b", b"two\0"), xattr(b"user.a", b"1")]);
+    let item = Walked::Entry(Entry { path: path("d"), meta: crate::archive::header::plain_dir() });
+    bench.pack_content(&content, vec![item]).unwrap();
+    let wanted = sha256(b"user.a\x001\x001user.b\x004\x00two\0");
+    assert_eq!(bench.member("d").xattr_sha256, Some(wanted));
 }

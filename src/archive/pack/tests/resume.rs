@@ -114,6 +114,18 @@ fn a_stop_is_heard_between_any_two_buffers() {
 }
 
 #[test]
+fn a_stop_is_heard_between_any_two_members() {
+    let mut bench = Bench::new();
+    sh("mkdir a b c; ln -s x c/l; mkfifo c/p", &bench.root());
+    let left = std::rc::Rc::new(Cell::new(5));
+    let asked = left.clone();
+    bench.stop = Box::new(move || asked.replace(asked.get() - 1) <= 0);
+    assert!(matches!(bench.pack(), Err(PackError::Stopped)));
+    left.set(6);
+    bench.pack().unwrap();
+}
+
+#[test]
 fn a_stop_while_the_drafts_are_checked_is_no_damage() {
     let mut bench = bench();
     let items = items(&bench);

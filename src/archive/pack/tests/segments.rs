@@ -127,6 +127,7 @@ fn a_file_that_is_gone_or_short_leaves_whole_segments_of_zeros() {
         let mut wanted = bytes[..kept].to_vec();
         wanted.resize(bytes.len(), 0);
         assert!(joined(&to) == wanted, "{script}");
+        assert!(all[2].tar_size < 20_000 || !script.starts_with("rm"), "what is not there takes no room");
         assert!(listing[1..].iter().all(|member| member.note.as_deref() == Some("damaged")), "{script}");
         assert_eq!(exceptions(&all[3]), [(Reason::Damaged, "big/F".to_owned())]);
         assert_eq!((all[3].range.counts.changed, all[3].range.counts.clean), (1, 0));
@@ -149,13 +150,13 @@ fn damage_of_one_segment_is_damage_of_the_file() {
 }
 
 #[test]
-fn a_read_of_a_segment_that_fails_once_is_tried_again() {
+fn a_read_of_a_segment_that_fails_is_tried_again() {
     let bytes = noise(2_500_000);
     let mut bench = bench(&bytes);
     let calls = std::cell::Cell::new(0);
     bench.read_at = Box::new(move |file, buffer, at| {
         calls.set(calls.get() + 1);
-        if calls.get() % 2 == 1 { Err(io::Error::from_raw_os_error(5)) } else { file.read_at(buffer, at) }
+        if calls.get() % 4 != 0 { Err(io::Error::from_raw_os_error(5)) } else { file.read_at(buffer, at) }
     });
     let (_, listing, to) = segments(&mut bench, true, true, |_| {});
     assert!(joined(&to) == bytes && listing.iter().all(|member| member.note.is_none()));
