@@ -124,3 +124,57 @@ fn store(part: &[u8], body: &mut Vec<u8>) {
         body.extend_from_slice(chunk);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{super::testing::*, *};
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    /// How often a block is interrupted by a look at the stop, and what comes of a stop at look `number`.
+    fn encode(clear: &[u8], number: usize) -> (usize, Result<Encoded, CompressError>) {
+        let looks = AtomicUsize::new(0);
+        let outcome = Encoder::new(6).unwrap().encode(clear, &|| looks.fetch_add(1, Ordering::Relaxed) + 1 == number);
+        (looks.into_inner(), outcome)
+    }
+
+    #[test]
+    fn a_stop_is_heard_in_every_slice_and_ends_the_block_at_once() {
+        let clear = text(2 << 20, 1);
+        let (looks, outcome) = encode(&clear, 0);
+        assert!(outcome.is_ok());
+        let units = clear.len() / super::super::probe::UNIT_LEN;
+        assert_eq!(looks, units + clear.len() / SLICE_LEN);
+        for number in [1, units, units + 1, looks] {
+            let (heard, outcome) = encode(&clear, number);
+            assert!(matches!(outcome, Err(CompressError::Stopped)));
+            assert_eq!(heard, number);
+        }
+    }
+
+    #[test]
+    fn noise_between_text_is_stored_and_text_between_noise_is_not() {
+        let clear = [text(600 << 10, 1), noise(4 << 20, 2), text(600 << 10, 3)].concat();
+        let runs = Probe::new(23).unwrap().runs(&clear, &|| false).unwrap();
+        assert_eq!(runs.iter().map(|run| run.shrinks).collect::<Vec<_>>(), [true, false, true]);
+        assert!((4 << 20) - (128 << 10) <= runs[1].range.len(), "{runs:?}");
+        // One after the other, without a gap.
+        assert!(runs.windows(2).all(|pair| pair[0].range.end == pair[1].range.start));
+        assert_eq!((runs[0].range.start, runs[2].range.end), (0, clear.len()));
+    }
+
+    #[test]
+    fn a_short_run_of_noise_does_not_cost_text_its_history() {
+        let clear = [text(600 << 10, 1), noise(600 << 10, 2), text(600 << 10, 1)].concat();
+        let runs = Probe::new(23).unwrap().runs(&clear, &|| false).unwrap();
+        assert_eq!(runs.len(), 1, "{runs:?}");
+    }
+
+    #[test]
+    fn what_only_looked_as_if_it_shrank_is_stored() {
+        let clear = noise(300 << 10, 1);
+        let mut body = Vec::with_capacity(body_bound(clear.len()));
+        assert!(!squeeze(&clear, 6, 20, &mut body, &|| false).unwrap() && body.is_empty());
+        let encoded = Encoder::new(6).unwrap().encode(&clear, &|| false).unwrap();
+        assert!(encoded.body.len() <= body_bound(clear.len()));
+    }
+}

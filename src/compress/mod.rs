@@ -34,7 +34,6 @@ mod tests;
 mod zst_tests;
 
 pub use codec::{XzReader, XzWriter, ZstdReader, ZstdWriter, reader, xz_reader, xz_writer, zstd_reader, zstd_writer};
-pub use plan::{check, memory_needed};
 
 use crate::{
     fate::{Fate, Fateful, Stopped, Trouble},
@@ -159,7 +158,7 @@ pub struct Compressor {
 impl Compressor {
     /// Fails with [`CompressError::Refused`] when the options are impossible or need more memory than they allow.
     pub fn new(options: &Options) -> Result<Compressor, CompressError> {
-        check(options)?;
+        plan::check(options)?;
         Ok(Compressor { options: options.clone(), threads: plan::threads(options) })
     }
 
@@ -168,14 +167,19 @@ impl Compressor {
         self.threads
     }
 
-    /// See [`memory_needed`].
+    /// Bytes of memory that these options take at most: with as many threads as will be used, or with one if not
+    /// even that is allowed. The figure counts buffers and tables, not the program itself.
     pub fn memory_needed(options: &Options) -> u64 {
-        memory_needed(options)
+        plan::memory_needed(options)
     }
 
-    /// See [`check`].
+    /// Tells what [`new`](Self::new) would refuse.
+    ///
+    /// # Errors
+    /// [`CompressError::Refused`]: a value is out of range, or more memory is needed than allowed; the message names
+    /// the figures that would do.
     pub fn check(options: &Options) -> Result<(), CompressError> {
-        check(options)
+        plan::check(options)
     }
 }
 

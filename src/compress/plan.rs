@@ -7,11 +7,7 @@ use std::thread;
 /// More would be a mistake, and is more than zstd can.
 pub const THREADS_MAX: u32 = 200;
 
-/// Tells what is wrong with the options, if anything.
-///
-/// # Errors
-/// [`CompressError::Refused`]: a value is out of range, or more memory is needed than allowed; the message names the
-/// figures that would do.
+/// See [`super::Compressor::check`].
 pub fn check(options: &Options) -> Result<(), CompressError> {
     let refuse = |why: String| Err(CompressError::Refused(why));
     let (name, levels) = match options.method {
@@ -48,8 +44,7 @@ pub fn check(options: &Options) -> Result<(), CompressError> {
     ))
 }
 
-/// Bytes of memory that compressing with these options takes at most: with as many threads as will be used, or with
-/// one if not even that is allowed. The figure counts buffers and tables, not the program itself.
+/// See [`super::Compressor::memory_needed`].
 pub fn memory_needed(options: &Options) -> u64 {
     memory_of(options, threads(options))
 }
@@ -96,14 +91,15 @@ fn block_len_max(level: u32) -> u64 {
 }
 
 /// Bytes in each block but the last of a stream of `len` bytes. Depends on nothing but the arguments, so that the
-/// same input makes the same output on any machine; a stream of few blocks is divided evenly, into two or a
-/// multiple of four, because that is how many cores machines have. No block gets shorter than a dictionary by that.
+/// same input makes the same output on any machine; a stream is divided evenly, into an even number of
+/// blocks, because that is how many cores machines have. No block gets shorter than a dictionary by that.
 pub fn block_len(level: u32, len: u64) -> u64 {
     let (most, dict) = (block_len_max(level), 1 << block::dict_log(level));
     let count = match len.div_ceil(most) {
         0 | 1 if len < 2 * dict.max(1 << 20) => 1,
         0..=2 => 2,
-        more => more.next_multiple_of(4),
+        3 | 4 => 4,
+        more => more.next_multiple_of(2),
     };
     // Whole units of the probe and of stored chunks; the last block is what is left.
     len.div_ceil(count).next_multiple_of(64 << 10).min(most)
@@ -161,7 +157,7 @@ mod tests {
     #[test]
     fn blocks_divide_a_stream_evenly_and_never_fall_below_a_dictionary() {
         let mib = 1 << 20;
-        for (len, count) in [(1, 1), (15, 1), (16, 2), (24, 2), (25, 2), (48, 2), (49, 4), (97, 8), (4096, 172)] {
+        for (len, count) in [(1, 1), (15, 1), (16, 2), (24, 2), (25, 2), (48, 2), (49, 4), (97, 6), (4096, 172)] {
             let blocks: Vec<Block> = Plan::new(&xz(6, 1, 0), 0, len * mib).collect();
             assert_eq!(blocks.len(), count, "{len} MiB");
             assert_eq!(blocks.iter().map(|block| block.len).sum::<u64>(), len * mib);
