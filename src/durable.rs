@@ -64,6 +64,8 @@ pub fn create_dir_below(base: &Path, path: &Path) -> Result<(), DurableError> {
     }
     match DirBuilder::new().mode(DIR_MODE).create(path) {
         Err(err) if err.kind() != io::ErrorKind::AlreadyExists => Err(at("create", path)(err)),
+        // Someone else made it meanwhile, unless it is something else.
+        Err(_) if !path.is_dir() => Err(at("create", path)(io::ErrorKind::NotADirectory.into())),
         _ => sync_parent(path),
     }
 }

@@ -155,7 +155,7 @@ impl<'a> Delivery<'a> {
             }
             tokio::select! {
                 biased;
-                Some(sent) = under_way.join_next() => match sent.unwrap_or_else(|join| bug(join)) {
+                Some(sent) = under_way.join_next() => match sent.unwrap_or_else(bug) {
                     Ok(part) => {
                         let part: Part = part;
                         (self.progress)(part.size);
@@ -269,7 +269,7 @@ async fn read(path: PathBuf, span: Span) -> Result<Vec<u8>, UploadError> {
 
 /// Reads of staging and records of the catalog block, and must not on the threads that serve everything.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    tokio::task::spawn_blocking(work).await.unwrap_or_else(|join| bug(join))
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(bug)
 }
 
 /// Nobody aborts these tasks while they are waited for, so they panicked.
