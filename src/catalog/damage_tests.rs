@@ -10,7 +10,7 @@ use std::fs;
 /// Everything that a catalog says.
 #[derive(Debug, PartialEq)]
 struct Said {
-    host: Option<String>,
+    vault: Option<String>,
     uploads: Vec<(String, String)>,
     passes: Vec<PassRow>,
     pieces: Vec<PieceRow>,
@@ -20,7 +20,7 @@ struct Said {
 
 fn said(catalog: &Catalog) -> Result<Said> {
     Ok(Said {
-        host: catalog.setting("host")?,
+        vault: catalog.setting("vault")?,
         uploads: catalog.uploads()?,
         passes: catalog.passes(None)?,
         pieces: catalog.pieces(&source(), pass())?,
@@ -32,7 +32,7 @@ fn said(catalog: &Catalog) -> Result<Said> {
 /// The bytes of a catalog that was closed, and what it says.
 fn whole() -> (Vec<u8>, Said) {
     let (_dir, catalog) = catalog();
-    catalog.set_setting("host", "nas1").unwrap();
+    catalog.set_setting("vault", "v-4711").unwrap();
     catalog.begin_pass(&new_pass()).unwrap();
     for seq in 1..=12 {
         let (first, last) = (format!("dir {seq:02}/a"), format!("dir {seq:02}/z"));
@@ -92,7 +92,10 @@ fn what_is_no_catalog_is_an_error_and_stays() {
         ("another program's", foreign),
     ] {
         for open in WAYS {
-            assert_damaged(&open_bytes(&bytes, open).unwrap_err(), what);
+            let err = open_bytes(&bytes, open).unwrap_err();
+            assert_damaged(&err, what);
+            // SQLite would take it for a database without tables.
+            assert_eq!(err.to_string().contains("it is empty"), bytes.is_empty(), "{err}");
         }
     }
 }
@@ -135,7 +138,16 @@ fn a_flipped_bit_is_found_or_changes_nothing() {
 #[test]
 fn a_flipped_bit_in_a_value_is_found() {
     let (bytes, _) = whole();
-    for value in [&b"nas1"[..], &[b'5'; 64], b"dir 07\0z", b"Permission denied", b"{\"parts\":[]}", b"sealed"] {
+    for value in [
+        &b"v-4711"[..],
+        b"nas1",
+        b"dir_07.a_to_z",
+        &[b'5'; 64],
+        b"dir 07\0z",
+        b"Permission denied",
+        b"{\"parts\":[]}",
+        b"sealed",
+    ] {
         // Every place where it is stored: in a table, and in its proof.
         let places: Vec<_> = bytes.windows(value.len()).enumerate().filter(|(_, at)| *at == value).collect();
         let mut found = 0;
@@ -147,6 +159,20 @@ fn a_flipped_bit_in_a_value_is_found() {
         assert!(places.len() >= 2, "{:?} {}", String::from_utf8_lossy(value), places.len());
         // Pages keep bytes of rows that moved: those may be flipped.
         assert!(found >= 2, "{:?}: {found} of {}", String::from_utf8_lossy(value), places.len());
+    }
+}
+
+#[test]
+fn a_table_that_became_another_is_found() {
+    let (bytes, _) = whole();
+    // Still a statement that SQLite takes, and to which all rows keep.
+    let (was, became) = (b"last_seq INTEGER NOT NULL DEFAULT 0", b"last_seq INTEGER NOT NULL DEFAULT 8");
+    let at = bytes.windows(was.len()).position(|at| at == was).unwrap();
+    let bytes = [&bytes[..at], became, &bytes[at + was.len()..]].concat();
+    for open in WAYS {
+        let err = open_bytes(&bytes, open).unwrap_err();
+        assert_damaged(&err, "table");
+        assert!(err.to_string().contains("its tables are not"), "{err}");
     }
 }
 

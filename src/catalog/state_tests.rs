@@ -76,6 +76,7 @@ fn a_seq_is_never_given_twice() {
     catalog.set_retired(&name, "rotten").unwrap();
     assert_eq!(next(), 2);
     catalog.add_packed(&packed(7, "n", "o"), &[]).unwrap();
+    catalog.add_packed(&packed(3, "p", "q"), &[]).unwrap();
     assert_eq!(next(), 8);
     // Not even if somebody takes rows away.
     catalog.conn().execute("DELETE FROM piece WHERE seq = 7", []).unwrap();
@@ -224,4 +225,23 @@ fn threads_share_one_catalog() {
         }
     });
     assert_eq!(catalog.uploads().unwrap().len(), 100);
+}
+
+#[test]
+fn two_writers_wait_for_one_another() {
+    let (_dir, catalog) = catalog();
+    let other = Catalog::open(catalog.file()).unwrap();
+    std::thread::scope(|scope| {
+        for catalog in [&catalog, &other] {
+            scope.spawn(move || {
+                for number in 0..50 {
+                    catalog.setting_or(&format!("id {number}"), || format!("{catalog:p}")).unwrap();
+                }
+            });
+        }
+    });
+    for number in 0..50 {
+        let name = format!("id {number}");
+        assert_eq!(catalog.setting(&name).unwrap(), other.setting(&name).unwrap());
+    }
 }

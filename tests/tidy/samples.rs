@@ -107,10 +107,21 @@ fn literals_and_comments_are_blanked_and_nothing_else() {
 fn files_of_tests_are_known_by_their_declaration() {
     let sources = [
         Source::new("catalog/mod.rs", "#[cfg(test)]\nmod damage;\nmod row;\n"),
-        Source::new("path.rs", "#[cfg(test)]\nmod tests;\n"),
+        Source::new("archive/list.rs", "#[cfg(test)]\n#[path = \"list_tests.rs\"]\nmod tests;\n"),
+        Source::new("path.rs", "\"\u{e9}\" // \u{e9}\n#[cfg(test)] pub(crate) mod tests;\nmod tests_not;"),
     ];
-    let files = files_of_tests(&sources);
-    for (file, expected) in [("catalog/damage.rs", true), ("catalog/row.rs", false), ("path/tests.rs", true)] {
-        assert_eq!(files.contains(file), expected, "{file}");
+    let places = places_of_tests(&sources);
+    let places: Vec<&str> = places.iter().map(String::as_str).collect();
+    for (file, expected) in [
+        ("catalog/damage.rs", true),
+        ("catalog/damage/more.rs", true),
+        ("catalog/row.rs", false),
+        ("archive/list_tests.rs", true),
+        ("archive/tests.rs", false),
+        ("path/tests.rs", true),
+        ("path/tests/mod.rs", true),
+        ("path/tests_not.rs", false),
+    ] {
+        assert_eq!(Source::new(file, "").is_in(&places), expected, "{file}");
     }
 }
