@@ -60,7 +60,7 @@ fn key_lines(text: &str) -> Vec<KeyLine> {
     let mut found = Vec::new();
     for (at, line) in text.lines().enumerate() {
         if line.starts_with('[') {
-            section = line.trim_matches(['[', ']']).to_owned();
+            line.trim_matches(['[', ']']).clone_into(&mut section);
         } else if let Some((key, value)) = line.split_once(" = ").filter(|_| !line.starts_with('#')) {
             let (section, key, value) = (section.clone(), key.to_owned(), value.to_owned());
             found.push(KeyLine { line: at + 1, section, key, value });

@@ -4,6 +4,7 @@ use super::{Failed, json_line};
 use crate::{
     catalog::{Catalog, CatalogError, PassRow, PieceRow, PieceState},
     config::Settings,
+    path::SourcePath,
     units::ByteSize,
 };
 use serde_json::{Value, json};
@@ -28,6 +29,7 @@ pub struct Args {
     pub watch: bool,
 }
 
+#[expect(clippy::disallowed_methods, reason = "a signal ends this process, asleep or not")]
 pub fn run(args: &super::Args, status: &Args) -> Result<u8, Failed> {
     let settings = args.settings()?;
     loop {
@@ -88,7 +90,7 @@ fn source_json(name: &str, path: &Path, pass: &PassRow, pieces: &[PieceRow]) -> 
         "path": path,
         "state": state,
         "pass": pass.pass.to_string(),
-        "position": pieces.iter().filter(standing).map(|row| &row.packed.position).max().map(|path| path.display()),
+        "position": pieces.iter().filter(standing).map(|row| &row.packed.position).max().map(SourcePath::display),
         "pieces": {
             "packed": count(PieceState::Packed),
             "compressed": count(PieceState::Compressed),

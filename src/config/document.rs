@@ -358,7 +358,7 @@ fn shown(value: &DeValue<'_>) -> String {
 pub(super) fn quoted(text: &str) -> String {
     const SHOWN_MAX: usize = 80;
     let head: String = text.chars().take(SHOWN_MAX).collect();
-    if head.len() < text.len() { format!("{:?} …", head) } else { format!("{head:?}") }
+    if head.len() < text.len() { format!("{head:?} …") } else { format!("{head:?}") }
 }
 
 /// Paths are compared by their names, so there is one spelling of each.

@@ -10,6 +10,7 @@ use crate::{
     name::Encryption,
     pipeline::{self, SourceSpec},
     report::mail,
+    units::Seconds,
     upload,
 };
 use std::path::Path;
@@ -133,7 +134,7 @@ fn spec(source: &config::Source, run: &Run) -> SourceSpec {
         filter: filter_options(source),
         one_file_system: source.one_file_system,
         require_mount: source.require_mount,
-        repeat: source.repeat.map(|repeat| repeat.duration()),
+        repeat: source.repeat.map(Seconds::duration),
         pass_now: run.pass_now.iter().any(|name| name == source.name.as_str()),
     }
 }

@@ -5,9 +5,10 @@
 
 use super::{
     context::{Context, Ended, Failure},
-    lane::{Lane, NotNow, Range, ResumedDraft},
+    lane::{Lane, NotNow, Range},
     packing::{self, Packed as PackedNow},
     records::local_manifests,
+    recovery,
     retry::{Outcome, Patience},
     spec::SourceSpec,
 };
@@ -30,7 +31,6 @@ struct Turn<'a> {
     spec: &'a SourceSpec,
     lane: Option<Lane>,
     pass_now: bool,
-    draft: Option<ResumedDraft>,
     held: Option<(String, Duration)>,
     patience: Patience,
 }
@@ -45,20 +45,9 @@ enum Turned {
     Stopped,
 }
 
-pub fn run(ctx: &Context, drafts: Vec<(String, PassId, ResumedDraft)>, out: SyncSender<Piece<Packed>>) {
-    let mut turns: Vec<Turn> = ctx
-        .options
-        .sources
-        .iter()
-        .map(|spec| {
-            let open = ctx.catalog.open_pass(&spec.name).ok().flatten().map(|pass| pass.pass);
-            let draft = drafts
-                .iter()
-                .find(|(source, pass, _)| source == spec.name.as_str() && Some(*pass) == open)
-                .map(|(_, _, draft)| draft.clone());
-            Turn { spec, lane: None, pass_now: spec.pass_now, draft, held: None, patience: Patience::default() }
-        })
-        .collect();
+pub fn run(ctx: &Context, out: SyncSender<Piece<Packed>>) {
+    let turn = |spec| Turn { spec, lane: None, pass_now: spec.pass_now, held: None, patience: Patience::default() };
+    let mut turns: Vec<Turn> = ctx.options.sources.iter().map(turn).collect();
     loop {
         let (mut worked, mut held) = (false, false);
         for turn in &mut turns {
@@ -132,8 +121,9 @@ impl Turn<'_> {
         }
         let Some(pass) = self.due(ctx)? else { return Ok(Turned::Idle) };
         if self.lane.is_none() {
-            let resumed = ctx.catalog.resume_point(&self.spec.name, pass)?.is_some() || self.draft.is_some();
-            self.lane = Some(Lane::open(ctx, self.spec, pass, Range::Rest { draft: self.draft.take() })?);
+            let draft = recovery::draft(ctx, &self.spec.name, pass)?;
+            let resumed = ctx.catalog.resume_point(&self.spec.name, pass)?.is_some() || draft.is_some();
+            self.lane = Some(Lane::open(ctx, self.spec, pass, Range::Rest { draft: draft.map(Box::new) })?);
             ctx.tell(Notice::PassStarted { source: self.spec.name.to_string(), pass: pass.to_string(), resumed });
         }
         let Some(lane) = &mut self.lane else { return Ok(Turned::Idle) };

@@ -58,7 +58,7 @@ impl<E: Into<Failure>> From<E> for NotNow {
 /// What of the walk is to be packed.
 pub enum Range {
     /// On from where the pass is.
-    Rest { draft: Option<ResumedDraft> },
+    Rest { draft: Option<Box<ResumedDraft>> },
     /// What a lost piece held, once more; `done` is the farthest piece that stands for part of it already.
     Again { lost: Box<PieceRow>, before: Option<Box<PieceRow>>, done: Option<Box<PieceRow>> },
 }
@@ -100,7 +100,7 @@ impl Lane {
                 (cut, None)
             }
         };
-        Ok(Lane { pass, tree, filter, cut, draft, chain, roomy: false })
+        Ok(Lane { pass, tree, filter, cut, draft: draft.map(|draft| *draft), chain, roomy: false })
     }
 
     /// The next piece to be packed. What the source itself refuses holds it.

@@ -7,8 +7,9 @@ use super::{
 };
 use crate::{
     archive::{
-        cut::Plan,
-        entry::{Entry, Walked},
+        cut::{Plan, SegmentPlan},
+        entry::Walked,
+        manifest::ExceptionLine,
         names::Names,
         pack::{self, Mark, Outcome, PackError, PackJob, PathField},
     },
@@ -100,7 +101,10 @@ pub fn pack_next(
             Ok(Packed::One)
         }
         Err(Cannot::Failed(failure)) => {
-            ctx.staging.budget().release(&id);
+            // A draft that goes on later keeps its room.
+            if !ctx.staging.mark_file(&format!("{id}.tar")).exists() {
+                ctx.staging.budget().release(&id);
+            }
             Err(NotNow::Failed(failure))
         }
     }
@@ -126,6 +130,13 @@ impl<E: Into<Failure>> From<E> for Cannot {
     }
 }
 
+/// What of a plan its row needs when the plan is used up.
+struct Planned {
+    begins_at: SourcePath,
+    segment: Option<SegmentPlan>,
+    replaces: Option<u32>,
+}
+
 fn pack_plan(
     ctx: &Context,
     lane: &mut Lane,
@@ -135,18 +146,9 @@ fn pack_plan(
     from: Option<Mark>,
     replaces: Option<u32>,
 ) -> Result<(Piece<PackedState>, Vec<Walked>), Cannot> {
-    let segment = plan.segment.as_ref().map(|segment| SegmentRow {
-        index: segment.index,
-        count: segment.count,
-        offset: segment.offset,
-        len: segment.len,
-        file_size: segment.file.meta.size,
-    });
-    let file = plan.segment.as_ref().map(|segment| segment.file.clone());
-    let begins_at = plan.items.first().map(|item| item.path().clone()).unwrap_or_else(SourcePath::root);
-    let file_name = format!("{}.tar", name.id());
-    let (draft, list) = open_draft(ctx, name, &file_name, from.is_some())?;
-    let list_path = ctx.staging.tmp_file(&format!("{}.jsonl", name.id()));
+    let begins_at = plan.items.first().map_or_else(SourcePath::root, |item| item.path().clone());
+    let planned = Planned { begins_at, segment: plan.segment.clone(), replaces };
+    let (draft, list) = open_draft(ctx, name, &format!("{}.tar", name.id()), from.is_some())?;
     let options = pack::Options { max_size: tar_max, ..ctx.options.pack.clone() };
     let mark_path = draft.mark_path().to_owned();
     let told = Cell::new(from.as_ref().map_or(0, |mark| mark.tar_len));
@@ -171,35 +173,40 @@ fn pack_plan(
         Err(err) => {
             let failure = Failure::from(err);
             // What is durable behind a mark is worth going on with, whatever went wrong after it.
-            if failure.fate != Fate::Rotten {
-                draft.keep_if_marked();
+            if failure.fate == Fate::Rotten {
+                return Err(Cannot::Failed(Failure { fate: Fate::Retry, ..failure }));
             }
-            return Err(Cannot::Failed(Failure {
-                fate: if failure.fate == Fate::Rotten { Fate::Retry } else { failure.fate },
-                ..failure
-            }));
+            draft.keep_if_marked();
+            return Err(Cannot::Failed(failure));
         }
     };
-    let mut row = row(ctx, name, &packed, begins_at, segment, file, replaces);
-    let label = match ctx.options.names {
-        KeyNames::Plain => Some(Label::of(&row.first, &row.last)),
-        KeyNames::Opaque => None,
-    };
-    let name = PieceName { label, ..name.clone() };
-    row.name = name.clone();
-    lane.chain = packed.chain.clone();
-    for line in &packed.range.exceptions {
-        if let Some(exception) = line.exception() {
-            ctx.tell(Notice::EntryException { source: name.source.to_string(), exception });
-        }
-    }
-    // The commit: records are durable first, then the tar gets its name, then the row.
-    write_record(&ctx.staging.list_file(&name, ROW_RECORD), &row)?;
-    durable::rename(&list_path, &ctx.staging.list_file(&name, PackedState::RECORD))?;
-    let piece = ctx.staging.publish(draft, &name, ".tar")?;
-    let exceptions: Vec<_> = packed.range.exceptions.iter().filter_map(|line| line.exception()).collect();
-    ctx.catalog.add_packed(&row, &exceptions)?;
+    lane.chain.clone_from(&packed.chain);
+    let piece = commit(ctx, name, &packed, planned, draft)?;
     Ok((piece, handed_back))
+}
+
+/// The commit of a piece: records are durable first, then the tar gets its name, then the row.
+fn commit(
+    ctx: &Context,
+    name: &PieceName,
+    packed: &pack::Packed,
+    planned: Planned,
+    draft: Draft<PackedState>,
+) -> Result<Piece<PackedState>, Failure> {
+    let mut row = row(ctx, name, packed, planned);
+    if ctx.options.names == KeyNames::Plain {
+        row.name.label = Some(Label::of(&row.first, &row.last));
+    }
+    let exceptions: Vec<_> = packed.range.exceptions.iter().filter_map(ExceptionLine::exception).collect();
+    let list_path = ctx.staging.tmp_file(&format!("{}.jsonl", name.id()));
+    write_record(&ctx.staging.list_file(&row.name, ROW_RECORD), &row)?;
+    durable::rename(&list_path, &ctx.staging.list_file(&row.name, PackedState::RECORD))?;
+    let piece = ctx.staging.publish(draft, &row.name, ".tar")?;
+    ctx.catalog.add_packed(&row, &exceptions)?;
+    for exception in exceptions {
+        ctx.tell(Notice::EntryException { source: name.source.to_string(), exception });
+    }
+    Ok(piece)
 }
 
 /// The tar and its member list, new or as a run before left them.
@@ -223,10 +230,7 @@ fn row(
     ctx: &Context,
     name: &PieceName,
     packed: &pack::Packed,
-    begins_at: SourcePath,
-    segment: Option<SegmentRow>,
-    file: Option<Entry>,
-    replaces: Option<u32>,
+    Planned { begins_at, segment, replaces }: Planned,
 ) -> PackedRow {
     // Of a range of which nothing could be archived its own ends are all there is.
     let path = |field: &Option<PathField>, or: &SourcePath| {
@@ -235,14 +239,22 @@ fn row(
     let first = path(&packed.range.first, &begins_at);
     let last = path(&packed.range.last, &first);
     let position = path(&packed.range.position, &last);
+    let segment_row = segment.as_ref().map(|segment| SegmentRow {
+        index: segment.index,
+        count: segment.count,
+        offset: segment.offset,
+        len: segment.len,
+        file_size: segment.file.meta.size,
+    });
     let chain = packed.chain.clone();
-    let segment_state = file.and_then(|file| serde_json::to_string(&SegmentState { file, chain }).ok());
+    let segment_state =
+        segment.and_then(|segment| serde_json::to_string(&SegmentState { file: segment.file, chain }).ok());
     PackedRow {
         name: name.clone(),
         first,
         last,
         position,
-        segment,
+        segment: segment_row,
         segment_state,
         members: packed.range.members,
         tar_size: packed.tar_size,

@@ -11,18 +11,20 @@ use super::{
     records::{CompressedRecord, SealedRecord},
 };
 use crate::{
-    archive::{list::MemberList, pack::Mark},
+    archive::{list::MemberList, manifest::ExceptionLine, pack::Mark},
     catalog::{PackedRow, PieceState},
-    name::PassId,
+    durable,
+    name::{PassId, PieceName, SourceName},
     notice::Notice,
     staging::{Backlog, Compressed, Encrypted, Packed, Piece, RecordError, Reservation, Shelf, read_record},
 };
-use std::{collections::BTreeSet, path::Path};
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+};
 
 /// What every stage begins with.
 pub struct Recovered {
-    /// Drafts of the archiver that go on: source, pass, and where.
-    pub drafts: Vec<(String, PassId, ResumedDraft)>,
     pub packed: Vec<Piece<Packed>>,
     pub compressed: Vec<Piece<Compressed>>,
     pub encrypted: Vec<Piece<Encrypted>>,
@@ -56,7 +58,8 @@ pub fn recover(ctx: &Context, backlog: Backlog) -> Result<Recovered, Failure> {
             ctx.staging.forget(name)?;
         }
     }
-    Ok(Recovered { drafts: drafts(ctx, &marks, &here)?, packed, compressed, encrypted })
+    hold_drafts(ctx, &marks, &here)?;
+    Ok(Recovered { packed, compressed, encrypted })
 }
 
 fn hold<S: Shelf>(ctx: &Context, here: &mut BTreeSet<String>, piece: &Piece<S>, need: Reservation) {
@@ -102,7 +105,7 @@ fn adopt_row<S: Shelf>(ctx: &Context, piece: &Piece<S>) -> Result<bool, Failure>
     let list = MemberList::open(&ctx.staging.list_file(name, Packed::RECORD));
     match (row, list) {
         (Ok(row), Ok((packed, _))) if ctx.catalog.pass(&name.source, name.pass)?.is_some() => {
-            let exceptions: Vec<_> = packed.range.exceptions.iter().filter_map(|line| line.exception()).collect();
+            let exceptions: Vec<_> = packed.range.exceptions.iter().filter_map(ExceptionLine::exception).collect();
             ctx.catalog.add_packed(&row, &exceptions)?;
             Ok(true)
         }
@@ -137,34 +140,37 @@ fn move_on_sealed(ctx: &Context, piece: &Piece<Encrypted>) -> Result<(), Failure
     Ok(ctx.catalog.set_sealed(name, &record.row(archived))?)
 }
 
-/// The archiver's drafts that go on. One whose piece stands on a shelf already was committed.
-fn drafts(
-    ctx: &Context,
-    marks: &[std::path::PathBuf],
-    here: &BTreeSet<String>,
-) -> Result<Vec<(String, PassId, ResumedDraft)>, Failure> {
-    let mut drafts = Vec::new();
+/// Gives room to the archiver's drafts that go on, and removes those that cannot. One whose piece stands on a shelf
+/// already was committed.
+fn hold_drafts(ctx: &Context, marks: &[PathBuf], here: &BTreeSet<String>) -> Result<(), Failure> {
     for path in marks {
         let Some(id) = packed_draft(path) else { continue };
-        let mut words = id.splitn(3, '.');
-        let (Some(source), Some(pass), Some(seq)) = (words.next(), words.next(), words.next()) else { continue };
-        let (Ok(pass), Ok(seq)) = (pass.parse::<PassId>(), seq.parse::<u32>()) else { continue };
         let list = ctx.staging.tmp_file(&format!("{id}.jsonl"));
-        let mark: Result<Mark, RecordError> = read_record(path);
-        let tar = ctx.staging.tmp_file(&format!("{id}.tar"));
-        match mark {
+        match read_record::<Mark>(path) {
             Ok(mark) if list.exists() && !here.contains(&id) => {
                 ctx.staging.budget().adopt(&id, Reservation::planned(mark.tar_len, mark.list_len));
-                drafts.push((source.to_owned(), pass, ResumedDraft { seq, mark }));
             }
             _ => {
-                for file in [path, &tar, &list] {
-                    crate::durable::remove(file)?;
+                for file in [path, &ctx.staging.tmp_file(&format!("{id}.tar")), &list] {
+                    durable::remove(file)?;
                 }
             }
         }
     }
-    Ok(drafts)
+    Ok(())
+}
+
+/// The draft with which the archiver goes on in a pass, if there is one.
+pub fn draft(ctx: &Context, source: &SourceName, pass: PassId) -> Result<Option<ResumedDraft>, Failure> {
+    let seq = ctx.catalog.next_seq(source, pass)?;
+    let id = PieceName { source: source.clone(), pass, seq, label: None }.id();
+    let list = ctx.staging.tmp_file(&format!("{id}.jsonl"));
+    match read_record(&ctx.staging.mark_file(&format!("{id}.tar"))) {
+        Ok(mark) if list.exists() && ctx.staging.tmp_file(&format!("{id}.tar")).exists() => {
+            Ok(Some(ResumedDraft { seq, mark }))
+        }
+        _ => Ok(None),
+    }
 }
 
 /// The id of the piece whose packing this mark is of: its draft has no label yet.

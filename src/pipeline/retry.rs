@@ -46,7 +46,7 @@ impl Patience {
             return Outcome::Stopped;
         }
         ctx.tell(Notice::Trouble { trouble: failure.trouble, what: failure.chain(), retry_in: Some(wait) });
-        pause(ctx, wait);
+        ctx.stop.wait(wait);
         if ctx.is_stopping() { Outcome::Stopped } else { Outcome::Done(()) }
     }
 
@@ -77,17 +77,5 @@ pub fn persist<R>(ctx: &Context, mut work: impl FnMut() -> Result<R, Failure>) -
                 Outcome::Rotten(why) => return Outcome::Rotten(why),
             },
         }
-    }
-}
-
-/// Waits, unless told to stop.
-pub fn pause(ctx: &Context, wait: Duration) {
-    let until = ctx.elapsed() + wait;
-    while !ctx.is_stopping() {
-        let left = until.saturating_sub(ctx.elapsed());
-        if left.is_zero() {
-            return;
-        }
-        std::thread::sleep(left.min(Duration::from_millis(200)));
     }
 }

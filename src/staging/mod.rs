@@ -29,7 +29,7 @@ use crate::{
     name::PieceName,
 };
 use std::{
-    collections::BTreeMap,
+    collections::BTreeSet,
     fs::{self, File},
     io,
     os::unix::fs::MetadataExt,
@@ -153,6 +153,8 @@ impl Staging {
     /// Begins a draft, in place of an older one of that name.
     pub fn draft<S: Shelf>(&self, file_name: &str) -> Result<Draft<S>, StagingError> {
         let tmp = self.tmp_file(file_name);
+        // The mark first: it is only true of the older one.
+        durable::remove(&self.mark_file(file_name))?;
         durable::remove(&tmp)?;
         Ok(Draft::new(durable::create(&tmp)?, tmp, self.mark_file(file_name)))
     }
@@ -208,7 +210,7 @@ impl Staging {
     fn sweep(&self) -> Result<Backlog, StagingError> {
         let mut backlog = Backlog::default();
         self.sweep_drafts(&mut backlog)?;
-        let mut far = BTreeMap::new();
+        let mut far = BTreeSet::new();
         self.shelf::<Encrypted>(&mut far, &mut backlog.encrypted, &mut backlog.foreign)?;
         self.shelf::<Compressed>(&mut far, &mut backlog.compressed, &mut backlog.foreign)?;
         self.shelf::<Packed>(&mut far, &mut backlog.packed, &mut backlog.foreign)?;
@@ -237,7 +239,7 @@ impl Staging {
     /// Collects what stands on one shelf; a twin that stands farther makes it stale.
     fn shelf<S: Shelf>(
         &self,
-        far: &mut BTreeMap<String, ()>,
+        far: &mut BTreeSet<String>,
         pieces: &mut Vec<Piece<S>>,
         foreign: &mut Vec<PathBuf>,
     ) -> Result<(), StagingError> {
@@ -250,11 +252,11 @@ impl Staging {
                 continue;
             };
             let known = self.list_file(&name, S::RECORD).exists();
-            if far.contains_key(&name.id()) || !known {
+            if far.contains(&name.id()) || !known {
                 durable::remove(&path)?;
                 continue;
             }
-            far.insert(name.id(), ());
+            far.insert(name.id());
             pieces.push(Piece::at(name, &path).map_err(at("examine", &path))?);
         }
         Ok(())
@@ -262,7 +264,7 @@ impl Staging {
 
     /// Manifests and records without a piece are what a crash left before the piece got its name. A member
     /// list alone is kept for the caller to judge only when the piece is on a shelf.
-    fn sweep_gpg_and_list(&self, far: &BTreeMap<String, ()>, backlog: &mut Backlog) -> Result<(), StagingError> {
+    fn sweep_gpg_and_list(&self, far: &BTreeSet<String>, backlog: &mut Backlog) -> Result<(), StagingError> {
         let sealed: Vec<String> = backlog.encrypted.iter().map(|piece| piece.name().id()).collect();
         for name in self.names(Encrypted::DIR)? {
             let id = id_of(&name);
@@ -274,7 +276,7 @@ impl Staging {
             let path = self.root.join(LIST).join(&name);
             match id_of(&name) {
                 None => backlog.foreign.push(path),
-                Some(id) if far.contains_key(&id) && !name.ends_with(".new") => {}
+                Some(id) if far.contains(&id) && !name.ends_with(".new") => {}
                 Some(_) => durable::remove(&path)?,
             }
         }

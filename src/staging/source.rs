@@ -7,22 +7,39 @@ use std::{
     fs::File,
     io::{self, Read, Write},
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Condvar, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
+    time::Duration,
 };
 
-/// Tells stages to end: every reader that holds it fails from then on.
+/// Tells stages to end: every reader that holds it fails from then on, and every wait ends.
 #[derive(Clone, Debug, Default)]
-pub struct Stop(Arc<AtomicBool>);
+pub struct Stop(Arc<Flag>);
+
+#[derive(Debug, Default)]
+struct Flag {
+    told: AtomicBool,
+    lock: Mutex<()>,
+    bell: Condvar,
+}
 
 impl Stop {
     pub fn tell(&self) {
-        self.0.store(true, Ordering::Relaxed);
+        self.0.told.store(true, Ordering::Relaxed);
+        // Who is about to wait holds the lock, so nobody misses the bell.
+        drop(self.0.lock.lock().unwrap_or_else(PoisonError::into_inner));
+        self.0.bell.notify_all();
     }
 
     pub fn is_told(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+        self.0.told.load(Ordering::Relaxed)
+    }
+
+    /// Waits this long, or until it is told.
+    pub fn wait(&self, at_most: Duration) {
+        let lock = self.0.lock.lock().unwrap_or_else(PoisonError::into_inner);
+        let _ = self.0.bell.wait_timeout_while(lock, at_most, |()| !self.is_told());
     }
 }
 

@@ -1,7 +1,7 @@
 //! What ends the packing of a piece. What spoils one entry only is an exception in its record instead.
 
 use crate::{
-    archive::entry::Walked,
+    archive::{content::OpenError, entry::Walked},
     fate::{Fate, Fateful, Stopped, Trouble},
 };
 use std::io;
@@ -16,6 +16,9 @@ pub enum PackError {
         #[source]
         source: io::Error,
     },
+    /// Nothing is wrong with the entry that it met.
+    #[error("Cannot open what is to be packed for want of resources")]
+    Exhausted(#[source] OpenError),
     #[error("Cannot record how far the piece has come")]
     Mark(#[source] io::Error),
     #[error("Cannot go on with the {what} of the piece: {why}")]
@@ -42,7 +45,7 @@ impl Fateful for PackError {
     fn fate(&self) -> Fate {
         match self {
             PackError::Stopped => Fate::Stopped,
-            PackError::Write { .. } | PackError::Mark(_) => Fate::Retry,
+            PackError::Write { .. } | PackError::Mark(_) | PackError::Exhausted(_) => Fate::Retry,
             // Another plan is needed.
             PackError::Rotten { .. } | PackError::TooLarge { .. } => Fate::Rotten,
         }
@@ -50,7 +53,7 @@ impl Fateful for PackError {
 
     fn trouble(&self) -> Trouble {
         match self {
-            PackError::Stopped => Trouble::Internal,
+            PackError::Stopped | PackError::Exhausted(_) => Trouble::Internal,
             PackError::Write { .. } | PackError::Mark(_) | PackError::Rotten { .. } => Trouble::Staging,
             PackError::TooLarge { .. } => Trouble::Source,
         }

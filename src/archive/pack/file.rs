@@ -67,7 +67,7 @@ impl Packer<'_> {
         }
         let mut opened = match self.open(entry) {
             Ok(opened) => opened,
-            Err(err) => return Ok(self.skip_unopened(entry, err)),
+            Err(err) => return self.skip_unopened(entry, err),
         };
         let name = member_name(&entry.path);
         let mut tries = 0;

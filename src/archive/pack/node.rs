@@ -28,7 +28,7 @@ impl Packer<'_> {
         };
         let (target, (xattrs, trouble)) = match read() {
             Ok(found) => found,
-            Err(err) => return Ok(self.skip_unopened(entry, err)),
+            Err(err) => return self.skip_unopened(entry, err),
         };
         let name = member_name(&entry.path);
         let body = match entry.meta.kind {
@@ -60,8 +60,8 @@ impl Packer<'_> {
         };
         let now = match self.content.stat(&entry.path) {
             Ok(now) if now.is_same_inode(&entry.meta) => now,
-            Ok(_) => return Ok(Some(self.skip_unopened(entry, OpenError::Replaced))),
-            Err(err) => return Ok(Some(self.skip_unopened(entry, err.into()))),
+            Ok(_) => return self.skip_unopened(entry, OpenError::Replaced).map(Some),
+            Err(err) => return self.skip_unopened(entry, err.into()).map(Some),
         };
         if !link.is_current(&now) {
             return Ok(None);
@@ -109,8 +109,12 @@ impl Packer<'_> {
     }
 
     /// Accounts for an entry that could not be opened.
-    pub fn skip_unopened(&mut self, entry: &Entry, err: OpenError) -> Step {
+    /// Want of descriptors or memory is our trouble, and never told as the loss of an entry.
+    pub fn skip_unopened(&mut self, entry: &Entry, err: OpenError) -> Result<Step, PackError> {
+        if err.is_exhausted() {
+            return Err(PackError::Exhausted(err));
+        }
         self.skip(&exception(&entry.path, err.reason(), err.errno(), err.to_string()));
-        Step::Done
+        Ok(Step::Done)
     }
 }

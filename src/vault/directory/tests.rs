@@ -1,3 +1,5 @@
+#![expect(clippy::disallowed_methods, reason = "a test puts things where a crash or a stranger leaves them")]
+
 use super::*;
 use crate::vault::{Cause, checksum::crc64, conformance::Subject};
 use std::{
@@ -149,9 +151,9 @@ async fn a_crash_after_publishing_is_settled_by_completing_again() {
         let upload = dir.path().join("vault/.archiver/uploads").join(&id.0);
         let (data, object) = (upload.join("data"), dir.path().join("vault/a"));
         if linked {
-            fs::hard_link(data, object).unwrap()
+            fs::hard_link(data, object).unwrap();
         } else {
-            fs::rename(data, object).unwrap()
+            fs::rename(data, object).unwrap();
         }
         vault.complete(&key("a"), &id, &spec(b"12345"), &parts).await.unwrap();
         assert!(vault.head(&key("a")).await.unwrap().unwrap().proves(&spec(b"12345")));
