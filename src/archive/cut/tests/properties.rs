@@ -170,10 +170,7 @@ proptest! {
         let (mut rest, mut kept) = (walk.clone(), Vec::new());
         let mut last: Option<Plan> = None;
         loop {
-            let next = match cut.next_plan() {
-                Ok(next) => Some(next),
-                Err(()) => None,
-            };
+            let next = cut.next_plan().ok();
             // The packer hands back when it has packed, be it that the walk failed meanwhile.
             if let Some(mut plan) = last.take() {
                 if next.is_none() && let Some(back) = whim(&mut plan, whims.next()) {
@@ -212,8 +209,8 @@ proptest! {
 
 /// A walk that fails once before some of its items.
 fn broken(walk: &[Walked], breaks: &[u8]) -> impl Iterator<Item = Result<Walked, ()>> {
-    let breaks = breaks.to_vec().into_iter().chain(std::iter::repeat(1));
-    walk.to_vec().into_iter().zip(breaks).flat_map(|(item, breaks)| {
+    let breaks = breaks.iter().copied().chain(std::iter::repeat(1));
+    walk.iter().cloned().zip(breaks).flat_map(|(item, breaks)| {
         let error = if breaks == 0 { Some(Err(())) } else { None };
         error.into_iter().chain([Ok(item)])
     })
