@@ -1,2 +1,15 @@
-//! What is told to people who do not look.
+//! Telling people. A happening is one [`crate::notice::Notice`]; mails are drawn from it.
+//!
+//! [`letter`] says what a mail is about, [`digest`] which one goes out when, both pure; [`mailer`] keeps them
+//! until the server takes them, and [`mail`] is the only door to SMTP.
+
+pub mod digest;
+pub mod letter;
 pub mod mail;
+pub mod mailer;
+#[cfg(test)]
+mod stub;
+
+pub use letter::{Mail, MailKind};
+pub use mail::{MailError, Options};
+pub use mailer::{Clock, Mailer};

@@ -227,3 +227,21 @@ fn depth_costs_nothing() {
         assert_eq!(ASKED.get(), 2 * 2000, "once as a member and once as an ancestor");
     }
 }
+
+#[test]
+fn a_directory_that_never_came_confuses_nothing() {
+    // As when segments of `a/b` go on, and `a/b` is a directory by now.
+    let walk = [dir("/"), dir("a"), file("a/b/c/x", 600), file("a/b/y", 600), file("a/d", 9000), file("e", 1)];
+    for cap in [2048, 4096, 8192, 14_000, 20_000] {
+        let plans: Vec<Naive> = all_plans(&walk, plain(cap, 100)).iter().map(as_naive).collect();
+        assert_eq!(plans, model(&walk, &plain(cap, 100)), "{cap}");
+    }
+}
+
+#[test]
+fn the_end_of_a_walk_is_final() {
+    let mut items = [Some(dir("/")), None, Some(file("a", 1))].into_iter();
+    let mut cut = Cut::new(std::iter::from_fn(|| items.next().flatten().map(Ok::<_, Never>)), plain(9000, 9));
+    assert_eq!(cut.next_plan().unwrap().unwrap().members, 1);
+    assert_eq!(cut.next_plan(), Ok(None));
+}

@@ -257,7 +257,7 @@ pub fn as_naive(plan: &Plan) -> Naive {
 pub type Never = std::convert::Infallible;
 
 pub fn over(walk: &[Walked], limits: Limits) -> Cut<impl Iterator<Item = Result<Walked, Never>>> {
-    Cut::new(walk.to_vec().into_iter().map(Ok), limits)
+    Cut::new(walk.iter().cloned().map(Ok), limits)
 }
 
 pub fn all_plans(walk: &[Walked], limits: Limits) -> Vec<Plan> {

@@ -1,0 +1,211 @@
+//! Which mail goes out when: the first of its kind at once, and then one per kind and digest, which sums up what
+//! was held back meanwhile. Pure, and small whatever happens: a few lines per kind.
+
+use super::letter::{Mail, MailKind, counted, human};
+use crate::fate::Trouble;
+use std::{collections::BTreeMap, time::Duration};
+
+/// Different subjects that a sum names; of the rest it says how many.
+const SUBJECTS_MAX: usize = 10;
+
+pub struct Digest {
+    every: Duration,
+    kinds: BTreeMap<MailKind, Kind>,
+    /// Troubles that have not recovered, by the last that was heard.
+    ongoing: BTreeMap<Trouble, bool>,
+}
+
+/// What is known of one kind of mail.
+struct Kind {
+    /// When the last one went out.
+    sent: Duration,
+    held: u64,
+    /// The first few different subjects that were held back, and how often.
+    subjects: Vec<(String, u64)>,
+    /// The last that was held back: what the next mail is about, if nothing else comes.
+    last: Option<Mail>,
+}
+
+impl Digest {
+    pub fn new(every: Duration) -> Digest {
+        Digest { every, kinds: BTreeMap::new(), ongoing: BTreeMap::new() }
+    }
+
+    /// Gives back the mail if it is to go out now, with the sum of what was held back; else keeps it in mind.
+    /// `now` is the time since some fixed moment.
+    pub fn offer(&mut self, mut mail: Mail, now: Duration) -> Option<Mail> {
+        match mail.kind {
+            MailKind::Trouble(trouble) => drop(self.ongoing.insert(trouble, true)),
+            MailKind::Recovered(trouble) => drop(self.ongoing.insert(trouble, false)),
+            MailKind::PassEnded => {}
+        }
+        let Some(kind) = self.kinds.get_mut(&mail.kind) else {
+            self.kinds.insert(mail.kind, Kind { sent: now, held: 0, subjects: Vec::new(), last: None });
+            return Some(mail);
+        };
+        if now.saturating_sub(kind.sent) < self.every {
+            kind.hold(mail);
+            return None;
+        }
+        kind.release(&mut mail, now);
+        Some(mail)
+    }
+
+    /// Mails about what was held back and is due without anything new.
+    pub fn due(&mut self, now: Duration) -> Vec<Mail> {
+        let mut due = Vec::new();
+        for kind in self.kinds.values_mut() {
+            if now.saturating_sub(kind.sent) >= self.every
+                && let Some(mut mail) = kind.last.take()
+            {
+                kind.release(&mut mail, now);
+                due.push(mail);
+            }
+        }
+        for mail in &mut due {
+            if let MailKind::Trouble(trouble) | MailKind::Recovered(trouble) = mail.kind {
+                let ongoing = self.ongoing.get(&trouble).copied().unwrap_or(false);
+                mail.append(if ongoing {
+                    "By the last that was heard, this trouble goes on."
+                } else {
+                    "By now it is over."
+                });
+            }
+        }
+        due
+    }
+
+    /// When [`due`](Self::due) is to be asked next.
+    pub fn next_due(&self) -> Option<Duration> {
+        self.kinds.values().filter(|kind| kind.held > 0).map(|kind| kind.sent.saturating_add(self.every)).min()
+    }
+}
+
+impl Kind {
+    fn hold(&mut self, mail: Mail) {
+        self.held += 1;
+        if let Some((_, count)) = self.subjects.iter_mut().find(|(subject, _)| subject == mail.subject()) {
+            *count += 1;
+        } else if self.subjects.len() < SUBJECTS_MAX {
+            self.subjects.push((mail.subject().to_owned(), 1));
+        }
+        self.last = Some(mail);
+    }
+
+    /// Adds the sum of what was held back, and begins anew.
+    fn release(&mut self, mail: &mut Mail, now: Duration) {
+        let since = human(now.saturating_sub(self.sent));
+        if self.held > 0 {
+            let mut sum = format!("Of this kind, {} were held back in the last {since}:", counted(self.held, "mail"));
+            let named: u64 = self.subjects.iter().map(|(_, count)| count).sum();
+            for (subject, count) in &self.subjects {
+                sum.push_str(&format!("\n  {count} × {subject}"));
+            }
+            if self.held > named {
+                sum.push_str(&format!("\n  and {} more", self.held - named));
+            }
+            mail.append(&sum);
+        }
+        *self = Kind { sent: now, held: 0, subjects: Vec::new(), last: None };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DAY: u64 = 86_400;
+    const VAULT: MailKind = MailKind::Trouble(Trouble::Vault);
+    const KEYS: MailKind = MailKind::Trouble(Trouble::Keys);
+    const BACK: MailKind = MailKind::Recovered(Trouble::Vault);
+
+    fn mail(kind: MailKind, subject: &str) -> Mail {
+        Mail::new(kind, subject, "It burns")
+    }
+
+    fn at(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn one_mail_per_kind_and_digest() {
+        let mut digest = Digest::new(at(DAY));
+        // When, which kind, whether it goes out, and how many it says were held back.
+        let table = [
+            (10, VAULT, true, None),
+            (11, VAULT, false, None),
+            (12, KEYS, true, None),
+            (13, BACK, true, None),
+            (14, MailKind::PassEnded, true, None),
+            (15, MailKind::PassEnded, false, None),
+            (DAY + 9, VAULT, false, None),
+            (DAY + 10, VAULT, true, Some(2)),
+            (DAY + 11, VAULT, false, None),
+            (DAY + 11, KEYS, false, None),
+            (DAY + 12, KEYS, true, Some(1)),
+            (3 * DAY, BACK, true, None),
+            (3 * DAY, MailKind::PassEnded, true, Some(1)),
+        ];
+        for (now, kind, goes, held) in table {
+            let out = digest.offer(mail(kind, "Fire"), at(now));
+            assert_eq!(out.is_some(), goes, "{now} {kind:?}");
+            let body = out.map(|mail| mail.body().to_owned()).unwrap_or_default();
+            let said =
+                body.split_once("Of this kind, ").map(|(_, sum)| sum.split(' ').next().unwrap().parse().unwrap());
+            assert_eq!(said, held, "{now} {kind:?}");
+        }
+    }
+
+    #[test]
+    fn what_was_held_back_is_summed_up() {
+        let mut digest = Digest::new(at(DAY));
+        digest.offer(mail(VAULT, "Fire"), at(0)).unwrap();
+        for subject in ["Flood", "Fire", "Flood"] {
+            assert_eq!(digest.offer(mail(VAULT, subject), at(1)), None);
+        }
+        let out = digest.offer(mail(VAULT, "Frogs"), at(DAY)).unwrap();
+        assert_eq!(out.subject(), "Frogs");
+        assert_eq!(
+            out.body(),
+            "It burns\n\nOf this kind, 3 mails were held back in the last 24 hours:\n  2 × Flood\n  1 × Fire"
+        );
+    }
+
+    #[test]
+    fn what_was_held_back_goes_out_though_nothing_more_happens() {
+        let mut digest = Digest::new(at(DAY));
+        digest.offer(mail(VAULT, "Fire"), at(5)).unwrap();
+        assert_eq!((digest.next_due(), digest.due(at(9 * DAY))), (None, vec![]));
+        digest.offer(mail(BACK, "Out"), at(6)).unwrap();
+        digest.offer(mail(BACK, "Out again"), at(7));
+        digest.offer(mail(VAULT, "Fire again"), at(8));
+        assert_eq!(digest.next_due(), Some(at(DAY + 5)));
+        assert_eq!(digest.due(at(DAY + 4)), []);
+        let due = digest.due(at(DAY + 5));
+        assert_eq!(due.iter().map(Mail::subject).collect::<Vec<_>>(), ["Fire again"]);
+        assert!(due[0].body().ends_with("this trouble goes on."));
+        // It began a digest of its own.
+        assert_eq!(digest.offer(mail(VAULT, "Fire"), at(DAY + 6)), None);
+        digest.offer(mail(BACK, "Out at last"), at(DAY + 5));
+        assert_eq!(digest.next_due(), Some(at(DAY + 6)));
+        let due = digest.due(at(DAY + 6));
+        assert_eq!(due.iter().map(Mail::subject).collect::<Vec<_>>(), ["Out at last"]);
+        assert!(due[0].body().ends_with("By now it is over."));
+    }
+
+    #[test]
+    fn a_digest_of_no_time_holds_nothing_back() {
+        let mut digest = Digest::new(at(0));
+        assert!((0..3).all(|_| digest.offer(mail(VAULT, "Fire"), at(1)).is_some()));
+    }
+
+    #[test]
+    fn a_flood_is_one_mail_and_little_memory() {
+        let mut digest = Digest::new(at(DAY));
+        let out = (0..100_000).filter(|i| digest.offer(mail(VAULT, &format!("Fire {i}")), at(i / 2000)).is_some());
+        assert_eq!(out.count(), 1);
+        assert!(digest.kinds.values().all(|kind| kind.subjects.len() <= SUBJECTS_MAX));
+        let sum = digest.offer(mail(VAULT, "Fire"), at(2 * DAY)).unwrap();
+        assert!(sum.body().contains("99999 mails") && sum.body().ends_with("and 99989 more"));
+    }
+}

@@ -1,0 +1,177 @@
+use super::{
+    super::{
+        letter::MailKind,
+        stub::{Answer, Event, Stub},
+    },
+    *,
+};
+use crate::fate::Trouble;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Long enough to fail a test by never ending.
+const EVER: Duration = Duration::from_secs(1_000_000);
+const DAY: u64 = 86_400;
+
+/// A mailer whose clock is moved by hand.
+struct Bench {
+    mailer: Mailer,
+    stub: Stub,
+    now: Arc<AtomicU64>,
+}
+
+fn bench(digest: u64, first: Duration, farewell: Duration, stub: Stub) -> Bench {
+    let options = Options {
+        smtp: format!("smtp://127.0.0.1:{}", stub.port),
+        password: None,
+        from: "a@b.org".into(),
+        to: vec!["ops@b.org".into()],
+        digest: Duration::from_secs(digest),
+    };
+    let now = Arc::new(AtomicU64::new(0));
+    let shown = Arc::clone(&now);
+    let clock = Clock {
+        elapsed: Box::new(move || Duration::from_secs(shown.load(Ordering::SeqCst))),
+        wall: Box::new(|| SystemTime::UNIX_EPOCH),
+    };
+    let patience = Patience { first, most: EVER, timeout: EVER, farewell };
+    Bench { mailer: Mailer::start(&options, "nas1", clock, patience).unwrap(), stub, now }
+}
+
+impl Bench {
+    /// Waits until the thread knows that this many attempts in a row have failed.
+    fn failed(&self, failures: u32) {
+        while self.mailer.shared.lock().failures < failures {
+            thread::yield_now();
+        }
+    }
+
+    /// The thread looks at the clock again, as it does by itself every minute.
+    fn at(&self, seconds: u64) {
+        self.now.store(seconds, Ordering::SeqCst);
+        drop(self.mailer.shared.lock());
+        self.mailer.shared.news.notify_all();
+    }
+}
+
+fn trouble(what: &str) -> Notice {
+    Notice::Trouble { trouble: Trouble::Vault, what: what.into(), retry_in: None }
+}
+
+fn subject(data: &str) -> &str {
+    data.lines().find_map(|line| line.strip_prefix("Subject: ")).unwrap()
+}
+
+#[test]
+fn a_notice_becomes_a_mail() {
+    let bench = bench(DAY, EVER, EVER, Stub::start(|_, _| Answer::Take));
+    bench.mailer.notice(&Notice::Started { version: "1" });
+    bench.mailer.notice(&trouble("Cannot reach it"));
+    assert_eq!(subject(&bench.stub.mail().data), "[archiver nas1] vault: Cannot reach it");
+}
+
+#[test]
+fn a_temporary_failure_is_tried_until_it_is_out() {
+    let answers = [Answer::Say(451), Answer::Cut, Answer::Say(421), Answer::Take];
+    let stub = Stub::start(move |number, _| answers[number.min(3)]);
+    let bench = bench(DAY, Duration::ZERO, EVER, stub);
+    bench.mailer.notice(&trouble("x"));
+    assert_eq!(
+        [bench.stub.event(), bench.stub.event(), bench.stub.event()],
+        [Event::Denied, Event::Denied, Event::Denied]
+    );
+    assert!(matches!(bench.stub.event(), Event::Mail(_)));
+    drop(bench.mailer);
+    assert_eq!(bench.stub.rest(), []);
+}
+
+#[test]
+fn between_attempts_it_waits_longer_and_longer() {
+    let bench = bench(DAY, Duration::from_secs(60), EVER, Stub::start(|_, _| Answer::Say(451)));
+    bench.mailer.notice(&trouble("x"));
+    let mut now = 0;
+    for failures in 1..6 {
+        assert_eq!(bench.stub.event(), Event::Denied);
+        let shared = &bench.mailer.shared;
+        bench.failed(failures);
+        now += 60 << (failures - 1);
+        assert_eq!(shared.lock().next_attempt, Duration::from_secs(now));
+        bench.at(now);
+    }
+}
+
+#[test]
+fn what_was_refused_for_good_is_told_by_the_next() {
+    let stub = Stub::start(|number, _| if number < 2 { Answer::Say(550) } else { Answer::Take });
+    let bench = bench(0, EVER, EVER, stub);
+    for what in ["one", "two", "three", "four"] {
+        bench.mailer.notice(&trouble(what));
+    }
+    let got = bench.stub.mail().data;
+    assert!(subject(&got).ends_with("three") && got.contains("could not be sent before this one: 2."));
+    let got = bench.stub.mail().data;
+    assert!(subject(&got).ends_with("four") && !got.contains("could not be sent"));
+}
+
+#[test]
+fn a_hundred_thousand_errors_are_one_mail() {
+    let bench = bench(DAY, EVER, EVER, Stub::start(|_, _| Answer::Take));
+    thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| (0..25_000).for_each(|i| bench.mailer.notice(&trouble(&format!("Fire {i}")))));
+        }
+    });
+    bench.stub.mail();
+    assert!(bench.mailer.shared.lock().queue.is_empty());
+    // The rest is told when the digest is due, though nothing more happens.
+    bench.at(DAY);
+    assert!(bench.stub.mail().data.contains("99999"));
+    drop(bench.mailer);
+    assert_eq!(bench.stub.rest(), []);
+}
+
+#[test]
+fn a_server_that_is_gone_for_weeks_fills_no_memory() {
+    let stub = Stub::start(|number, _| if number == 0 { Answer::Say(451) } else { Answer::Take });
+    let bench = bench(0, Duration::from_secs(60), EVER, stub);
+    bench.mailer.notice(&trouble("first"));
+    assert_eq!(bench.stub.event(), Event::Denied);
+    for i in 0..10_000 {
+        bench.mailer.notice(&trouble(&format!("Fire {i}")));
+    }
+    bench.at(60);
+    let mut got = Vec::new();
+    while got.len() < QUEUE_MAX {
+        got.push(bench.stub.mail().data);
+    }
+    let lost = 10_001 - QUEUE_MAX;
+    assert!(got[0].contains(&format!("could not be sent before this one: {lost}.")), "{}", got[0]);
+    assert!(subject(&got[QUEUE_MAX - 1]).ends_with("Fire 9999"));
+    drop(bench.mailer);
+    assert_eq!(bench.stub.rest(), []);
+}
+
+#[test]
+fn a_server_that_hangs_blocks_neither_sending_nor_dropping() {
+    let bench = bench(0, EVER, Duration::ZERO, Stub::start(|_, _| Answer::Hang));
+    bench.mailer.notice(&trouble("first"));
+    assert_eq!(bench.stub.event(), Event::Denied);
+    (0..1000).for_each(|_| bench.mailer.send(Mail::new(MailKind::PassEnded, "x", "y")));
+    drop(bench.mailer);
+}
+
+#[test]
+fn what_is_left_at_the_end_is_tried_once() {
+    for (works, arrived) in [(true, 3), (false, 0)] {
+        let stub = Stub::start(move |number, _| if works && number > 0 { Answer::Take } else { Answer::Say(451) });
+        let bench = bench(0, EVER, EVER, stub);
+        bench.mailer.notice(&trouble("one"));
+        assert_eq!(bench.stub.event(), Event::Denied);
+        bench.failed(1);
+        bench.mailer.notice(&trouble("two"));
+        bench.mailer.notice(&trouble("three"));
+        drop(bench.mailer);
+        let rest = bench.stub.rest();
+        let mails = rest.iter().filter(|event| matches!(event, Event::Mail(_))).count();
+        assert_eq!((mails, rest.len() - mails), (arrived, usize::from(!works)), "{rest:?}");
+    }
+}
