@@ -10,15 +10,12 @@ use crate::{
     log::Fan,
     notice::{Monitor, Notice},
     pipeline::{self, AlwaysOpen, Clock, Ended, Finish, Parts, WindowGate},
-    report::mail::Mailer,
+    report::{self, Mailer},
     staging::Stop,
     upload::Gate,
     vault::{Vault, directory::DirectoryVault},
 };
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Duration};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -56,12 +53,11 @@ enum Event {
 
 /// Runs until everything is done, if `run.once`, or until a signal ends it. Gives the exit code.
 pub fn run(settings: &Settings, run: &Run, mut monitors: Vec<Arc<dyn Monitor>>) -> Result<u8, CannotRun> {
-    if let Some(mail) = options::mail(settings)? {
-        let began = Instant::now();
-        monitors.push(Arc::new(
-            Mailer::start(mail, &options::host(settings), Arc::new(move || began.elapsed()))
-                .map_err(|err| (USAGE, Chain(&err).to_string()))?,
-        ));
+    if let Some(mail) = options::mail(settings).map_err(|what| (USAGE, what))? {
+        let host = options::host(settings);
+        let mailer = Mailer::start(&mail, &host, report::Clock::system(), report::mailer::Patience::default())
+            .map_err(|err| (USAGE, Chain(&err).to_string()))?;
+        monitors.push(Arc::new(mailer));
     }
     let monitor: Arc<dyn Monitor> = Arc::new(Fan(monitors));
     let runtime = tokio::runtime::Builder::new_multi_thread()

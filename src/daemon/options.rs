@@ -1,6 +1,6 @@
 //! The configuration fills every room's own options.
 
-use super::{CannotRun, Run};
+use super::Run;
 use crate::{
     archive::{filter, pack},
     compress,
@@ -13,7 +13,7 @@ use crate::{
     units::Seconds,
     upload,
 };
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Reads and checks the configuration, with what only the rooms know. Every problem is told at once.
 pub fn load(file: &Path) -> Result<Settings, ConfigError> {
@@ -26,6 +26,9 @@ pub fn load(file: &Path) -> Result<Settings, ConfigError> {
         if let Err(err) = filter::Filter::new(&filter_options(source)) {
             problems.push(settings.source_problem(index, "exclude", Chain(&err).to_string()));
         }
+    }
+    if let Err(what) = mail(&settings) {
+        problems.push(settings.problem("mail", what));
     }
     if problems.is_empty() { Ok(settings) } else { Err(ConfigError::invalid(file, problems)) }
 }
@@ -72,24 +75,22 @@ pub fn host(settings: &Settings) -> String {
     })
 }
 
-pub fn mail(settings: &Settings) -> Result<Option<mail::Options>, CannotRun> {
+/// The mailer's options with the password read, or what is wrong with them.
+pub fn mail(settings: &Settings) -> Result<Option<mail::Options>, String> {
     let Some(mail) = &settings.mail else { return Ok(None) };
-    let password = match &mail.password_file {
-        Some(file) => Some(
-            std::fs::read_to_string(file)
-                .map_err(|err| (super::USAGE, format!("mail.password_file: cannot read {file:?}: {err}")))?
-                .trim_end_matches(['\r', '\n'])
-                .to_owned(),
-        ),
-        None => None,
+    let read = |file: &PathBuf| match std::fs::read_to_string(file) {
+        Ok(text) => Ok(text.trim_end_matches(['\r', '\n']).to_owned()),
+        Err(err) => Err(format!("mail.password_file: cannot read {file:?}: {err}")),
     };
-    Ok(Some(mail::Options {
+    let options = mail::Options {
         smtp: mail.smtp.to_string(),
-        password,
+        password: mail.password_file.as_ref().map(read).transpose()?,
         from: mail.from.clone(),
         to: mail.to.clone(),
         digest: mail.digest.duration(),
-    }))
+    };
+    options.check().map_err(|err| Chain(&err).to_string())?;
+    Ok(Some(options))
 }
 
 pub fn pipeline(settings: &Settings, run: &Run) -> pipeline::Options {
