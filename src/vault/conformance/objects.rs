@@ -1,7 +1,7 @@
 //! Promises about whole objects.
 
 use super::{KEPT, Subject, assert_holds, cause, key, noise, put, spec};
-use crate::vault::{Cause, KEY_LEN_MAX, Thaw, UploadId};
+use crate::vault::{Cause, KEY_LEN_MAX, ObjectSpec, Thaw, UploadId};
 use tokio::task::JoinSet;
 
 pub async fn what_is_put_is_found(subject: &Subject) {
@@ -22,6 +22,8 @@ pub async fn put_never_overwrites(subject: &Subject) {
         assert_eq!(cause(put(&*vault, "a", other).await), Some(Cause::Exists));
     }
     assert_holds(&*vault, "a", b"first").await;
+    let receipt = vault.head(&key("a")).await.expect(KEPT).expect("the object is there");
+    assert_eq!(receipt.metadata, spec(b"first", 1).metadata, "what came second leaves no trace");
 }
 
 pub async fn of_many_that_put_one_wins(subject: &Subject) {
@@ -30,13 +32,18 @@ pub async fn of_many_that_put_one_wins(subject: &Subject) {
         let vault = (subject.open)();
         racers.spawn(async move {
             let bytes = noise(seed, 100_000 + seed as usize);
-            (put(&*vault, "dir/raced", &bytes).await, bytes)
+            let metadata = [("racer".to_owned(), seed.to_string())].into();
+            let spec = ObjectSpec { metadata, ..spec(&bytes, bytes.len()) };
+            (vault.put(&key("dir/raced"), &spec, bytes.clone()).await, (bytes, spec.metadata))
         });
     }
     let (won, lost): (Vec<_>, Vec<_>) = racers.join_all().await.into_iter().partition(|(result, _)| result.is_ok());
     assert_eq!(won.len(), 1);
     assert!(lost.into_iter().all(|(result, _)| cause(result) == Some(Cause::Exists)));
-    assert_holds(&*(subject.open)(), "dir/raced", &won[0].1).await;
+    let (bytes, metadata) = &won[0].1;
+    assert_holds(&*(subject.open)(), "dir/raced", bytes).await;
+    let receipt = (subject.open)().head(&key("dir/raced")).await.expect(KEPT).expect("the object is there");
+    assert_eq!(receipt.metadata, *metadata, "the winner's own");
 }
 
 pub async fn other_bytes_are_not_put(subject: &Subject) {

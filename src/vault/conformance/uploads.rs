@@ -118,6 +118,18 @@ pub async fn only_the_right_parts_make_the_object(subject: &Subject) {
     assert_holds(&*vault, "a", &upload.bytes).await;
 }
 
+pub async fn parts_of_another_object_are_refused(subject: &Subject) {
+    let vault = (subject.open)();
+    let bytes = noise(1, 2 * subject.part_size + 1_234);
+    // Begun and completed as the same object, whose checksum its parts do not make.
+    let spec = ObjectSpec { crc64: crc64(b"other"), ..spec(&bytes, subject.part_size) };
+    let id = vault.begin(&key("a"), &spec).await.expect(KEPT);
+    let upload = Three { key: key("a"), bytes, spec, id };
+    let parts = upload.send_all(&*vault).await;
+    assert_eq!(cause(upload.complete(&*vault, &parts).await), Some(Cause::Integrity));
+    assert_eq!(vault.head(&upload.key).await.expect(KEPT), None);
+}
+
 pub async fn complete_never_overwrites(subject: &Subject) {
     let vault = (subject.open)();
     let upload = Three::begin(&*vault, subject, "a", 1).await;

@@ -313,3 +313,13 @@ async fn a_full_disk_is_told_and_leaves_nothing_half_done() {
     assert_eq!(causes(&vault).await, [Some(Cause::Network); 12]);
     assert_eq!((results, left), ([Some(Cause::Storage), None, None], 0));
 }
+
+#[tokio::test]
+async fn the_lock_is_held_until_it_is_dropped_also_against_ourselves() {
+    let (vault, dir) = vault();
+    let file = || File::open(dir.path().join("vault/.archiver/lock")).unwrap();
+    let held = vault.place.lock().unwrap();
+    assert!(file().try_lock().is_err());
+    drop(held);
+    assert!(file().try_lock().is_ok());
+}
