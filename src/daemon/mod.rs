@@ -24,6 +24,9 @@ pub use options::{load, missing_sources};
 /// How often a vault that is not there is looked for again.
 const VAULT_WAIT: Duration = Duration::from_secs(30);
 
+/// How long calls to a disk may take at the end of the process.
+const FAREWELL: Duration = Duration::from_secs(5);
+
 /// What the command line says about a run.
 #[derive(Clone, Debug, Default)]
 pub struct Run {
@@ -66,7 +69,10 @@ pub fn run(settings: &Settings, run: &Run, mut monitors: Vec<Arc<dyn Monitor>>) 
         .build()
         .map_err(|err| (1, format!("Cannot start the workers: {err}")))?;
     monitor.notice(&Notice::Started { version: env!("CARGO_PKG_VERSION") });
-    let finish = runtime.block_on(serve(settings, run, monitor.clone()))?;
+    let finish = runtime.block_on(serve(settings, run, monitor.clone()));
+    // A disk call that hangs must not keep the process.
+    runtime.shutdown_timeout(FAREWELL);
+    let finish = finish?;
     systemd::stopping();
     Ok(finish.exit_code())
 }
@@ -74,10 +80,13 @@ pub fn run(settings: &Settings, run: &Run, mut monitors: Vec<Arc<dyn Monitor>>) 
 async fn serve(settings: &Settings, run: &Run, monitor: Arc<dyn Monitor>) -> Result<Finish, CannotRun> {
     let mut signals = Signals::listen().map_err(|err| (1, format!("Cannot listen to signals: {err}")))?;
     let (stop, cancel) = (Stop::default(), CancellationToken::new());
-    let Some(vault) = open_vault(settings, run, monitor.as_ref(), &mut signals).await? else {
+    let catalog = Catalog::open(&settings.catalog_file()).map_err(|err| cannot(&err))?;
+    // Once something went there, a vault that is not there must never be made anew: it may only be unmounted.
+    let is_known = catalog.setting(pipeline::VAULT_ID).map_err(|err| cannot(&err))?.is_some();
+    let opening = Opening { run, monitor: monitor.as_ref(), is_known };
+    let Some(vault) = open_vault(settings, &opening, &mut signals).await? else {
         return Ok(Finish { ended: Ended::Stopped, lost: 0 });
     };
-    let catalog = Catalog::open(&settings.catalog_file()).map_err(|err| cannot(&err))?;
     let clock: Clock = Arc::new(jiff::Timestamp::now);
     let parts = Parts {
         options: options::pipeline(settings, run),
@@ -147,11 +156,18 @@ impl Signals {
     }
 }
 
+/// How a vault is to be opened.
+struct Opening<'a> {
+    run: &'a Run,
+    monitor: &'a dyn Monitor,
+    /// Something was delivered there before.
+    is_known: bool,
+}
+
 /// Opens the vault. A daemon waits for one that is not there, and an end of waiting is `None`.
 async fn open_vault(
     settings: &Settings,
-    run: &Run,
-    monitor: &dyn Monitor,
+    Opening { run, monitor, is_known }: &Opening<'_>,
     signals: &mut Signals,
 ) -> Result<Option<Arc<dyn Vault>>, CannotRun> {
     let path = match &settings.vault.url {
@@ -162,7 +178,8 @@ async fn open_vault(
     };
     loop {
         let opening = path.clone();
-        let opened = tokio::task::spawn_blocking(move || DirectoryVault::open(&opening)).await;
+        let open = if *is_known { DirectoryVault::open_existing } else { DirectoryVault::open };
+        let opened = tokio::task::spawn_blocking(move || open(&opening)).await;
         let err = match opened.map_err(|err| (1, format!("Cannot open the vault: {err}")))? {
             Ok(vault) => return Ok(Some(Arc::new(vault))),
             Err(err) => err,

@@ -44,7 +44,7 @@ fn a_passphrase_that_gpg_would_read_differently_or_that_is_weak_is_refused() {
     check(&[b'x'; PASSPHRASE_LEN_MAX], None);
     check(&[[b'x'; PASSPHRASE_LEN_MAX].as_slice(), b"\n"].concat(), None);
     check(&[b'x'; PASSPHRASE_LEN_MAX + 1], Some(Long));
-    check(&[b'x'; 1 << 20], Some(Long));
+    check(&vec![b'x'; 1 << 20], Some(Long));
 }
 
 #[test]

@@ -18,6 +18,8 @@ use std::{collections::BTreeMap, path::PathBuf, sync::mpsc::Receiver};
 
 /// The class of what must be readable at once.
 pub(super) const STANDARD: &str = "STANDARD";
+/// The setting of the catalog that holds the id of the vault once something went there.
+pub const VAULT_ID: &str = "vault-id";
 /// Names the vault and the version of what is in it.
 const VAULT_FILE: &str = "archiver.json";
 
@@ -60,7 +62,7 @@ fn greet(ctx: &Context) -> Result<(), Failure> {
                 }),
             };
         }
-        let id = ctx.catalog.setting_or("vault-id", super::context::random_id)?;
+        let id = ctx.catalog.setting_or(VAULT_ID, super::context::random_id)?;
         let format = crate::archive::manifest::FORMAT_VERSION;
         let bytes = format!("{}\n", serde_json::json!({ "format": format, "vault": id })).into_bytes();
         let spec = spec(bytes.len() as u64, crate::vault::checksum::crc64(&bytes), STANDARD);

@@ -24,6 +24,7 @@ mod sealing;
 mod spec;
 
 pub use context::{Clock, Ended, Finish};
+pub use delivery::VAULT_ID;
 pub use ending::write_tree;
 pub use gate::{AlwaysOpen, WindowGate};
 pub use records::{local_manifest, read_manifest};

@@ -1,5 +1,7 @@
 //! A mail server for tests: plain, on this host, and as unhelpful as it is told to be.
 
+#![expect(clippy::disallowed_methods, reason = "a test hears a handful of events")]
+
 use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
 use std::{
     io::{BufRead, BufReader, Write},

@@ -1,6 +1,8 @@
 //! The walk over trees that change, refuse, or go too deep. Run as root these tests do all they say; what
 //! needs rights that a user lacks is left out for one.
 
+#![expect(clippy::disallowed_methods, reason = "a test changes a tree as its users would")]
+
 use super::{
     tests::{all, line, lines, make, path, plain, rules, walk},
     *,

@@ -161,7 +161,7 @@ impl<'h> Bench<'h> {
             marks: RefCell::default(),
             from: None,
             chain: None,
-            read_at: Box::new(|file, buffer, at| file.read_at(buffer, at)),
+            read_at: Box::new(rustix::fs::FileExt::read_at),
             stop: Box::new(|| false),
         }
     }
