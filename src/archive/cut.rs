@@ -134,6 +134,8 @@ pub struct Cut<W> {
     /// The next plan goes up to here and no further.
     draft: Option<SourcePath>,
     segments: Option<Segments>,
+    /// This file did not fit into a piece, although by its estimate it does.
+    forced: Option<SourcePath>,
     /// The segment that the last plan was.
     last_segment: Option<Segments>,
 }
@@ -154,6 +156,7 @@ where
             filling: Filling::default(),
             draft: None,
             segments: None,
+            forced: None,
             last_segment: None,
         }
     }
@@ -198,8 +201,9 @@ where
                 break;
             }
             let unit = self.unit()?;
+            let forced = self.forced.is_some() && self.forced.as_ref() == self.ahead.front().map(Walked::path);
             if is_file
-                && !unit.fits_alone
+                && (!unit.fits_alone || forced)
                 && let Some(segments) = self.layout()
             {
                 if self.filling.members > 0 {
@@ -243,6 +247,12 @@ where
             self.again.push_front(item);
         }
         self.filling = Filling::default();
+    }
+
+    /// The file that was handed back first does not fit into a piece, because of metadata that `stat` does not tell:
+    /// it becomes segments, whatever its estimate says.
+    pub fn force_segments(&mut self, file: SourcePath) {
+        self.forced = Some(file);
     }
 
     /// Items that were read and are in no plan yet.
@@ -301,7 +311,7 @@ where
     /// How the file in front is parted; `None` when not even its headers leave room for data.
     fn layout(&self) -> Option<Segments> {
         let (entry, above, _) = self.ahead.front_entry()?;
-        Segments::layout(entry, above, &self.limits)
+        Segments::layout(entry, above, &self.limits, self.forced.as_ref() == Some(&entry.path))
     }
 
     /// Looks ahead until it is clear whether the directory in front fits into one piece alone.

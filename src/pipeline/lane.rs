@@ -125,6 +125,14 @@ fn segment_of(row: &PieceRow) -> Option<(SegmentState, SegmentRow)> {
     Some((state, row.packed.segment?))
 }
 
+/// Bytes of every segment of the file but the last, which is shorter.
+fn segment_len(segment: SegmentRow) -> u64 {
+    match segment.index {
+        0 | 1 => segment.len,
+        later => segment.offset / u64::from(later - 1),
+    }
+}
+
 fn path(field: &Option<PathField>) -> Result<SourcePath, Failure> {
     field.as_ref().and_then(PathField::get).ok_or_else(|| Failure::rotten("The mark of a draft names no path"))
 }
@@ -135,7 +143,7 @@ fn resume(last: Option<&PieceRow>, walk: impl FnOnce(Position) -> Cut<Walk>) -> 
     match segment_of(last) {
         Some((SegmentState { file, .. }, segment)) if segment.index < segment.count => {
             let mut cut = walk(Position::At(file.path.clone()));
-            cut.resume_segments(file, segment.count, segment.len, segment.index + 1);
+            cut.resume_segments(file, segment.count, segment_len(segment), segment.index + 1);
             cut
         }
         _ => walk(Position::After(last.packed.position.clone())),
@@ -151,7 +159,7 @@ fn again(
 ) -> Cut<Walk> {
     if let Some((SegmentState { file, .. }, segment)) = segment_of(lost) {
         let mut cut = walk(Position::At(file.path.clone()));
-        cut.resume_segments(file, segment.count, segment.len, segment.index);
+        cut.resume_segments(file, segment.count, segment_len(segment), segment.index);
         return cut;
     }
     resume(done.or(before), walk)

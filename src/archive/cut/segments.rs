@@ -26,12 +26,13 @@ pub(super) struct Segments {
 
 impl Segments {
     /// `None` when headers leave no room for a block of data, or one segment would do: then the file has to
-    /// stay in one piece, however large.
-    pub fn layout(file: &Entry, above: u64, limits: &Limits) -> Option<Segments> {
+    /// stay in one piece, however large. `forced`: it did not fit, whatever the estimate says, so it is halved.
+    pub fn layout(file: &Entry, above: u64, limits: &Limits, forced: bool) -> Option<Segments> {
         let overhead = overhead(file, above, limits);
         let spare = (limits.max_size / 16).min(METADATA_MAX);
         let room = limits.max_size.checked_sub(overhead)?.checked_sub(spare)?;
         let len = round_down(room, if room >= GRAIN { GRAIN } else { BLOCK });
+        let len = if forced { len.min(padded(file.meta.size.div_ceil(2))) } else { len };
         if len == 0 || file.meta.size <= len {
             return None;
         }

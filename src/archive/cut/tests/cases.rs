@@ -245,3 +245,21 @@ fn the_end_of_a_walk_is_final() {
     assert_eq!(cut.next_plan().unwrap().unwrap().members, 1);
     assert_eq!(cut.next_plan(), Ok(None));
 }
+
+#[test]
+fn a_file_that_did_not_fit_whatever_its_estimate_says_becomes_segments() {
+    let walk = [dir("/"), file("a", 4096), file("b", 1)];
+    let limits = plain(20_000, 100);
+    let mut cut = over(&walk, limits);
+    let plan = cut.next_plan().unwrap().unwrap();
+    assert_eq!(plan.members, 3);
+    cut.hand_back(plan.items[1..].to_vec());
+    cut.force_segments(path("a"));
+    let segments: Vec<_> = [(); 2].map(|()| cut.next_plan().unwrap().unwrap().segment.unwrap()).into();
+    assert_eq!(
+        segments.iter().map(|s| (s.index, s.count, s.offset, s.len)).collect::<Vec<_>>(),
+        [(1, 2, 0, 2048), (2, 2, 2048, 2048)]
+    );
+    assert_eq!(cut.next_plan().unwrap().unwrap().items, [file("b", 1)]);
+    assert_eq!(cut.next_plan(), Ok(None));
+}
