@@ -64,7 +64,7 @@ pub fn run(ctx: &Context, out: SyncSender<Piece<Packed>>) {
         if worked {
             continue;
         }
-        if ctx.options.once && !is_busy(ctx, held) {
+        if ctx.options.once && !is_busy(ctx, &turns) {
             ctx.end(if held { Ended::Held } else { Ended::Complete });
             return;
         }
@@ -74,10 +74,10 @@ pub fn run(ctx: &Context, out: SyncSender<Piece<Packed>>) {
 
 /// Whether anything is still on its way: pieces behind the archiver, or passes that have not ended. The pass of
 /// a held source does not count.
-fn is_busy(ctx: &Context, held: bool) -> bool {
+fn is_busy(ctx: &Context, turns: &[Turn<'_>]) -> bool {
     let under_way = ctx.catalog.undelivered().map_or(true, |pieces| !pieces.is_empty());
-    let open = |spec: &SourceSpec| ctx.catalog.open_pass(&spec.name).map_or(true, |pass| pass.is_some());
-    under_way || (!held && ctx.options.sources.iter().any(open))
+    let is_open = |turn: &Turn<'_>| ctx.catalog.open_pass(&turn.spec.name).map_or(true, |pass| pass.is_some());
+    under_way || turns.iter().any(|turn| turn.held.is_none() && is_open(turn))
 }
 
 impl Turn<'_> {
