@@ -107,7 +107,7 @@ impl Parsed {
         let server = Server::parse(&options.smtp).map_err(|why| problems.push(format!("`mail.smtp` {why}"))).ok();
         match (server.as_ref().map(|server| server.user.is_some()), &options.password) {
             (Some(true), None) => {
-                problems.push("`mail.password_file` is missing for the user in `mail.smtp`".to_owned())
+                problems.push("`mail.password_file` is missing for the user in `mail.smtp`".to_owned());
             }
             (Some(false), Some(_)) => problems.push("`mail.smtp` names no user for `mail.password_file`".to_owned()),
             _ => {}

@@ -180,7 +180,7 @@ proptest! {
                 kept.push(plan);
             }
             match next {
-                None => continue,
+                None => {}
                 Some(None) => break,
                 Some(Some(mut plan)) => {
                     prop_assert!(!plan.items.is_empty());
