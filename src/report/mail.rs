@@ -12,8 +12,6 @@ use lettre::{
 };
 use std::time::{Duration, SystemTime};
 
-pub use super::mailer::Mailer;
-
 /// Ports of submission with STARTTLS and with TLS from the start, and of a relay on the same host.
 const SUBMISSION_PORT: u16 = 587;
 const SUBMISSIONS_PORT: u16 = 465;

@@ -15,7 +15,7 @@ use std::{
     io,
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     thread,
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 /// Mails that wait for the server. There is at most one per kind and digest, so this is days of an outage.
@@ -26,9 +26,16 @@ const NAP_MAX: Duration = Duration::from_secs(60);
 /// Where times come from.
 pub struct Clock {
     /// Time since some fixed moment; never goes back.
-    pub elapsed: Arc<dyn Fn() -> Duration + Send + Sync>,
+    pub elapsed: Box<dyn Fn() -> Duration + Send + Sync>,
     /// For the dates of mails.
-    pub wall: Arc<dyn Fn() -> SystemTime + Send + Sync>,
+    pub wall: Box<dyn Fn() -> SystemTime + Send + Sync>,
+}
+
+impl Clock {
+    pub fn system() -> Clock {
+        let start = Instant::now();
+        Clock { elapsed: Box::new(move || start.elapsed()), wall: Box::new(SystemTime::now) }
+    }
 }
 
 /// How long to wait for a server.
@@ -98,17 +105,8 @@ impl Letter {
 }
 
 impl Mailer {
-    /// `host` is the name of this machine in subjects; `elapsed` is the time since some fixed moment.
-    pub fn start(
-        options: Options,
-        host: &str,
-        elapsed: Arc<dyn Fn() -> Duration + Send + Sync>,
-    ) -> Result<Mailer, StartError> {
-        let clock = Clock { elapsed, wall: Arc::new(SystemTime::now) };
-        Mailer::with(&options, host, clock, Patience::default())
-    }
-
-    pub fn with(options: &Options, host: &str, clock: Clock, patience: Patience) -> Result<Mailer, StartError> {
+    /// `host` is the name of this machine in subjects.
+    pub fn start(options: &Options, host: &str, clock: Clock, patience: Patience) -> Result<Mailer, StartError> {
         let post = Post::new(options, host, patience.timeout)?;
         let state = State {
             digest: Digest::new(options.digest),

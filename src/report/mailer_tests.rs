@@ -30,11 +30,11 @@ fn bench(digest: u64, first: Duration, farewell: Duration, stub: Stub) -> Bench 
     let now = Arc::new(AtomicU64::new(0));
     let shown = Arc::clone(&now);
     let clock = Clock {
-        elapsed: Arc::new(move || Duration::from_secs(shown.load(Ordering::SeqCst))),
-        wall: Arc::new(|| SystemTime::UNIX_EPOCH),
+        elapsed: Box::new(move || Duration::from_secs(shown.load(Ordering::SeqCst))),
+        wall: Box::new(|| SystemTime::UNIX_EPOCH),
     };
     let patience = Patience { first, most: EVER, timeout: EVER, farewell };
-    Bench { mailer: Mailer::with(&options, "nas1", clock, patience).unwrap(), stub, now }
+    Bench { mailer: Mailer::start(&options, "nas1", clock, patience).unwrap(), stub, now }
 }
 
 impl Bench {
