@@ -6,7 +6,7 @@ use std::{
     net::{TcpListener, TcpStream},
     sync::{
         Arc,
-        mpsc::{Receiver, SyncSender, sync_channel},
+        mpsc::{Receiver, Sender, channel},
     },
     thread,
 };
@@ -47,7 +47,7 @@ impl Stub {
     pub fn start(answer: impl Fn(usize, &str) -> Answer + Send + Sync + 'static) -> Stub {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
-        let (sender, events) = sync_channel(100);
+        let (sender, events) = channel();
         let answer = Arc::new(answer);
         thread::spawn(move || {
             for (number, stream) in listener.incoming().enumerate() {
@@ -79,7 +79,7 @@ impl Stub {
 }
 
 /// One conversation; `None` when the other side is gone.
-fn talk(stream: TcpStream, answer: &dyn Fn(&str) -> Answer, events: &SyncSender<Event>) -> Option<()> {
+fn talk(stream: TcpStream, answer: &dyn Fn(&str) -> Answer, events: &Sender<Event>) -> Option<()> {
     let mut lines = BufReader::new(stream.try_clone().ok()?);
     let say = |text: &str| (&stream).write_all(format!("{text}\r\n").as_bytes()).ok();
     let (mut from, mut to) = (String::new(), String::new());
