@@ -48,8 +48,13 @@ pub enum MailError {
     #[error("Cannot compose a mail")]
     Compose(#[source] lettre::error::Error),
     #[error("Cannot send a mail to {to} by {server}")]
-    Send { to: String, server: String, source: lettre::transport::smtp::Error },
+    Send { to: String, server: String, source: SmtpError },
 }
+
+/// What went wrong with a server. It says its own causes already, so it has none.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct SmtpError(lettre::transport::smtp::Error);
 
 impl MailError {
     /// Whether the server refused this very mail or its recipient, so that trying again is no use. A refused
@@ -59,7 +64,7 @@ impl MailError {
             MailError::Settings { .. } | MailError::Compose(_) => true,
             MailError::Send { source, .. } => {
                 let about_login = |code: u16| matches!(code, 530 | 534 | 535 | 538);
-                source.is_permanent() && !source.status().is_some_and(|code| about_login(code.into()))
+                source.0.is_permanent() && !source.0.status().is_some_and(|code| about_login(code.into()))
             }
         }
     }
@@ -247,7 +252,7 @@ impl Post {
                 Err(err) if err.is_final() => refused.push(err),
                 Err(err) => {
                     later.push(address);
-                    let is_about_one = matches!(&err, MailError::Send { source, .. } if source.is_transient());
+                    let is_about_one = matches!(&err, MailError::Send { source, .. } if source.0.is_transient());
                     failed = Err(err);
                     if !is_about_one {
                         break;
@@ -262,8 +267,11 @@ impl Post {
 
     fn hand_over(&self, to: &Address, message: &[u8]) -> Result<(), MailError> {
         let server = &self.parsed.server;
-        let fail =
-            |source| MailError::Send { to: to.to_string(), server: format!("{}:{}", server.host, server.port), source };
+        let fail = |source| MailError::Send {
+            to: to.to_string(),
+            server: format!("{}:{}", server.host, server.port),
+            source: SmtpError(source),
+        };
         let from = Some(self.parsed.from.email.clone());
         let envelope = Envelope::new(from, vec![to.clone()]).map_err(MailError::Compose)?;
         self.transport().and_then(|transport| transport.send_raw(&envelope, message)).map_err(fail)?;

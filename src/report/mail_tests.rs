@@ -63,6 +63,7 @@ fn servers_are_read_from_urls() {
 fn every_bad_setting_is_told_at_once_with_its_key() {
     let good = options("smtps://u@mail", Some("p"), "Archiver <a@b.org>", &["ops@b.org", "Ops <ops@c.org>"]);
     good.check().unwrap();
+    options("smtp://localhost", None, "a@b", &["root@localhost"]).check().unwrap();
     let table = [
         (options("x", None, "a b", &[]), vec!["mail.smtp", "mail.from", "mail.to"]),
         (options("smtps://u@mail", None, "a@b.org", &["x\r\nBcc: y@z.org"]), vec!["mail.password_file", "mail.to"]),

@@ -175,3 +175,20 @@ fn what_is_left_at_the_end_is_tried_once() {
         assert_eq!((mails, rest.len() - mails), (arrived, usize::from(!works)), "{rest:?}");
     }
 }
+
+#[test]
+fn a_mail_that_got_out_ends_the_waiting() {
+    let stub = Stub::start(|number, _| if number == 1 { Answer::Take } else { Answer::Say(451) });
+    let bench = bench(0, Duration::from_secs(60), Duration::ZERO, stub);
+    bench.mailer.notice(&trouble("one"));
+    bench.failed(1);
+    bench.at(60);
+    assert_eq!(bench.stub.event(), Event::Denied);
+    assert!(matches!(bench.stub.event(), Event::Mail(_)));
+    bench.mailer.notice(&trouble("two"));
+    assert_eq!(bench.stub.event(), Event::Denied);
+    while bench.mailer.shared.lock().next_attempt < Duration::from_secs(61) {
+        thread::yield_now();
+    }
+    assert_eq!(bench.mailer.shared.lock().next_attempt, Duration::from_secs(120));
+}
