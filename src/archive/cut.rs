@@ -117,8 +117,7 @@ struct Unit {
 }
 
 /// Cuts a walk into plans. `W` yields items in walk order, every directory before what is in it. An error is
-/// passed on and nothing read so far is lost: asking again goes on. A walk that failed for good must go on to
-/// fail; once it yields `None`, that is the end of the source.
+/// passed on and nothing read so far is lost: asking again goes on. `None` of the walk is the end of the source.
 pub struct Cut<W> {
     walk: W,
     limits: Limits,

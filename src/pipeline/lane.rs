@@ -108,6 +108,19 @@ impl Lane {
         self.cut.next_plan().map_err(|err: SourceError| NotNow::Held(crate::fate::Chain(&err).to_string()))
     }
 
+    /// Takes back a plan of which not even the first entry fitted; `had_all`: into all the room that there is.
+    pub fn too_large(&mut self, items: Vec<Walked>, had_all: bool) {
+        let first = items.iter().find_map(|item| match item {
+            Walked::Entry(entry) => Some(entry.path.clone()),
+            _ => None,
+        });
+        self.hand_back(items);
+        if had_all && let Some(first) = first {
+            self.cut.force_segments(first);
+        }
+        self.roomy = true;
+    }
+
     pub fn hand_back(&mut self, items: Vec<Walked>) {
         self.cut.hand_back(items);
     }

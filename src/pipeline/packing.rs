@@ -96,17 +96,7 @@ pub fn pack_next(
         Err(Cannot::TooLarge(items)) => {
             // The cut now knows the true size. If not even all the room of a piece was enough, it makes segments.
             ctx.staging.budget().release(&id);
-            let first = items.iter().find_map(|item| match item {
-                Walked::Entry(entry) => Some(entry.path.clone()),
-                _ => None,
-            });
-            lane.hand_back(items);
-            if tar_max == max_size
-                && let Some(first) = first
-            {
-                lane.cut.force_segments(first);
-            }
-            lane.roomy = true;
+            lane.too_large(items, tar_max == max_size);
             Ok(Packed::One)
         }
         Err(Cannot::Failed(failure)) => {
