@@ -269,6 +269,42 @@ impl World {
     }
 }
 
+/// Makes a tree of everything that a filesystem can hold, but for its sizes.
+const NASTY: &str = include_str!("nasty.sh");
+/// Adds sizes.
+const SIZES: &str = include_str!("sizes.sh");
+
+impl World {
+    /// A source of everything that a filesystem can hold: about three pieces of 1 MiB.
+    pub fn nasty() -> World {
+        let world = World::new();
+        world.fill(NASTY);
+        world
+    }
+
+    /// More of it: files as large as a piece, a byte more or less, and many small ones.
+    pub fn nasty_and_large() -> World {
+        let world = World::nasty();
+        world.fill(SIZES);
+        world
+    }
+
+    /// Runs a script in the source.
+    pub fn fill(&self, script: &str) {
+        self.bash(&format!("cd \"$1\"; {script}"), &[&self.source]).expect(0);
+    }
+
+    /// A new key pair, the secret half in the keyring of this world: the file of its certificate, and its fingerprint.
+    pub fn certificate(&self, user: &str) -> (PathBuf, String) {
+        let file = self.root.path().join(format!("{user}.asc"));
+        let script = "gpg --batch -q --passphrase '' --quick-gen-key \"$1@example.org\" future-default default never; \
+                      gpg --batch --armor --export \"$1@example.org\" > \"$2\"; \
+                      gpg --batch --with-colons --list-keys \"$1@example.org\" | grep -m 1 ^fpr | cut -d : -f 10";
+        let ran = self.bash(script, &[OsStr::new(user), file.as_os_str()]).expect(0);
+        (file, ran.text().trim().to_owned())
+    }
+}
+
 impl Drop for World {
     fn drop(&mut self) {
         let _ = Command::new("gpgconf").args(["--kill", "gpg-agent"]).env("GNUPGHOME", self.gnupg.path()).output();
