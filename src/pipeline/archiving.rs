@@ -75,7 +75,7 @@ pub fn run(ctx: &Context, drafts: Vec<(String, PassId, ResumedDraft)>, out: Sync
         if worked {
             continue;
         }
-        if ctx.options.once && !is_busy(ctx, held) {
+        if ctx.options.once && !is_busy(ctx, &turns) {
             ctx.end(if held { Ended::Held } else { Ended::Complete });
             return;
         }
@@ -83,12 +83,12 @@ pub fn run(ctx: &Context, drafts: Vec<(String, PassId, ResumedDraft)>, out: Sync
     }
 }
 
-/// Whether anything is still on its way: pieces behind the archiver, or passes that have not ended. The pass of
-/// a held source does not count.
-fn is_busy(ctx: &Context, held: bool) -> bool {
+/// Whether anything is still on its way: pieces behind the archiver, or passes that have not ended. Of a held
+/// source the pass does not count, of all others it does.
+fn is_busy(ctx: &Context, turns: &[Turn]) -> bool {
     let under_way = ctx.catalog.undelivered().map_or(true, |pieces| !pieces.is_empty());
     let open = |spec: &SourceSpec| ctx.catalog.open_pass(&spec.name).map_or(true, |pass| pass.is_some());
-    under_way || (!held && ctx.options.sources.iter().any(open))
+    under_way || turns.iter().any(|turn| turn.held.is_none() && open(turn.spec))
 }
 
 impl Turn<'_> {
