@@ -18,6 +18,10 @@ pub trait Content {
     fn read_link(&self, entry: &Entry) -> Result<Vec<u8>, OpenError>;
     /// All xattrs with their values, ACLs among them, in any order; none where the filesystem knows none.
     fn xattrs(&self, entry: &Entry) -> Result<Xattrs, OpenError>;
+    /// Whether this directory is a mount point that the walk did not enter.
+    fn is_left_out(&self, _path: &SourcePath) -> bool {
+        false
+    }
 }
 
 impl Content for Tree {
@@ -35,6 +39,10 @@ impl Content for Tree {
 
     fn xattrs(&self, entry: &Entry) -> Result<Xattrs, OpenError> {
         Tree::xattrs(self, entry)
+    }
+
+    fn is_left_out(&self, path: &SourcePath) -> bool {
+        Tree::is_left_out(self, path)
     }
 }
 

@@ -49,7 +49,10 @@ impl Packer<'_> {
         let mut member = describe(&spec, self.tar.len());
         member.note = notes(|n| n == note::LINKED && is_linked(&entry.meta) || n == note::DEEP && is_deep(&name));
         self.tar.write(&blocks)?;
-        self.commit(&entry.path, &member, trouble.as_slice())?;
+        let left_out = (entry.meta.kind == Kind::Dir && self.content.is_left_out(&entry.path))
+            .then(|| exception(&entry.path, Reason::Mount, None, "What is mounted there is left out"));
+        let troubles: Vec<Exception> = left_out.into_iter().chain(trouble).collect();
+        self.commit(&entry.path, &member, &troubles)?;
         Ok(Step::Done)
     }
 

@@ -31,6 +31,7 @@ use rustix::{
     io::{Errno, retry_on_intr},
 };
 use std::{
+    collections::BTreeSet,
     fs::File,
     io,
     path::{Path, PathBuf},
@@ -150,6 +151,8 @@ pub struct Tree {
     /// The directory that an entry was last looked for in: neighbors are opened one after the other, and on a
     /// slow source every name on the way down may cost a question to a server.
     last: Mutex<Option<(SourcePath, Arc<OwnedFd>)>>,
+    /// Mount points that a walk met and did not enter.
+    left_out: Mutex<BTreeSet<SourcePath>>,
 }
 
 impl Tree {
@@ -169,11 +172,20 @@ impl Tree {
             return Err(SourceError::Pseudo { path: owned() });
         }
         let stat = stat_fd(root.as_fd()).map_err(fail)?;
-        Ok(Tree { path: owned(), root, stat, last: Mutex::new(None) })
+        Ok(Tree { path: owned(), root, stat, last: Mutex::default(), left_out: Mutex::default() })
     }
 
     pub fn root(&self) -> &Path {
         &self.path
+    }
+
+    /// The walk does not enter what is mounted at `path`; whoever archives the mount point tells it.
+    pub fn leave_out(&self, path: &SourcePath) {
+        self.left_out.lock().unwrap_or_else(PoisonError::into_inner).insert(path.clone());
+    }
+
+    pub fn is_left_out(&self, path: &SourcePath) -> bool {
+        self.left_out.lock().unwrap_or_else(PoisonError::into_inner).contains(path)
     }
 
     /// The metadata of what is at `path` now; a symlink is not followed.

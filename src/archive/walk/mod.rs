@@ -145,6 +145,7 @@ impl Walk {
             Found::Skipped(failure) => Walked::Skipped(Box::new(failure.exception(path))),
             Found::Leaf(meta) => Walked::Entry(Entry { path, meta }),
             Found::Mount(meta) => {
+                self.tree.leave_out(&path);
                 self.mounts_left_out.push(path.clone());
                 Walked::Entry(Entry { path, meta })
             }
