@@ -5,7 +5,7 @@
 
 use crate::{
     archive::entry::{Kind, Stamp},
-    name::{Compression, Encryption, PassId, PieceName, SourceName},
+    name::{Compression, Encryption, PassId, SourceName},
     notice::{Exception, Reason, Severity},
     path::SourcePath,
 };
@@ -15,10 +15,6 @@ use std::collections::BTreeMap;
 
 /// Version of manifests and indexes; a reader refuses what is newer.
 pub const FORMAT_VERSION: u32 = 1;
-
-/// Bytes that are mostly text: as text where they are UTF-8, else in base64 under another key.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Text(pub Vec<u8>);
 
 /// Splits bytes into the pair of fields `x` and `x_b64`, of which exactly one is there.
 pub fn split(bytes: &[u8]) -> (Option<String>, Option<String>) {
@@ -294,9 +290,4 @@ pub fn kind(text: &str) -> Option<Kind> {
     [Kind::Dir, Kind::File, Kind::Symlink, Kind::Fifo, Kind::CharDevice, Kind::BlockDevice, Kind::Socket]
         .into_iter()
         .find(|kind| kind.as_str() == text)
-}
-
-/// The piece that a head describes.
-pub fn piece_name(head: &Head, label: Option<crate::name::Label>) -> PieceName {
-    PieceName { source: head.source.clone(), pass: head.pass, seq: head.seq, label }
 }

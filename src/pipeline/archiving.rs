@@ -130,7 +130,7 @@ impl Turn<'_> {
         match packing::pack_next(ctx, self.spec, lane, None, out)? {
             PackedNow::One => Ok(Turned::Worked),
             PackedNow::End => {
-                let seen = ctx.catalog.totals(&self.spec.name, pass)?.walked;
+                let seen = lane.seen();
                 ctx.catalog.walk_ended(&self.spec.name, pass, seen)?;
                 self.lane = None;
                 ctx.bell.ring();

@@ -91,10 +91,16 @@ fn end_pass(ctx: &Context, pass: &PassRow) -> Result<(), Failure> {
         clean: lost == 0 && counts.adds_up(),
     });
     ctx.bell.ring();
-    if counts.adds_up() {
+    // What the walk counted is held against what its pieces say they consumed.
+    let walked = ctx.catalog.totals(&pass.source, pass.pass)?.walked;
+    if counts.adds_up() && pass.seen == Some(walked) {
         return Ok(());
     }
-    let error = format!("The pass {} of {} does not add up: {counts:?}", pass.pass, pass.source).into();
+    let (id, source, seen) = (pass.pass, &pass.source, pass.seen.unwrap_or(0));
+    let error = format!(
+        "The pass {id} of {source} does not add up: the walk has seen {seen} entries, its pieces {walked}; {counts:?}"
+    )
+    .into();
     Err(Failure { fate: Fate::Operator, trouble: Trouble::Internal, error })
 }
 

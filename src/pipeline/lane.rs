@@ -31,6 +31,8 @@ pub struct Lane {
     pub draft: Option<ResumedDraft>,
     /// What the next segment of the file under way must know of those before.
     pub chain: Option<SegmentChain>,
+    /// Entries that the pass had seen before this walk began.
+    seen_before: u64,
     /// The last plan did not fit into the room that was kept for it: the next one gets all that a piece may have.
     pub roomy: bool,
 }
@@ -83,8 +85,10 @@ impl Lane {
         };
         let walk = |from| Cut::new(Walk::new(tree.clone(), filter.clone(), options, from), limits);
         let mut chain = None;
+        let mut seen_before = ctx.catalog.totals(&spec.name, pass)?.walked;
         let (cut, draft) = match range {
             Range::Rest { draft: Some(draft) } => {
+                seen_before += draft.mark.range.counts.seen;
                 let mut cut = walk(Position::After(path(&draft.mark.range.position)?));
                 cut.resume_draft(path(&Some(draft.mark.plan_last.clone()))?);
                 (cut, Some(draft))
@@ -100,7 +104,12 @@ impl Lane {
                 (cut, None)
             }
         };
-        Ok(Lane { pass, tree, filter, cut, draft: draft.map(|draft| *draft), chain, roomy: false })
+        Ok(Lane { pass, tree, filter, cut, draft: draft.map(|draft| *draft), chain, seen_before, roomy: false })
+    }
+
+    /// Entries that the pass has seen, counted by the walk itself.
+    pub fn seen(&self) -> u64 {
+        self.seen_before + self.cut.walk().seen()
     }
 
     /// The next piece to be packed. What the source itself refuses holds it.
