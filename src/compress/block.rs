@@ -162,6 +162,14 @@ mod tests {
         assert_eq!((runs[0].range.start, runs[2].range.end), (0, clear.len()));
     }
 
+    /// Seven bits of eight: all that can be won is an eighth, and it is.
+    #[test]
+    fn what_shrinks_a_little_is_not_stored() {
+        let clear: Vec<u8> = noise(1 << 20, 1).iter().map(|byte| byte & 0x7f).collect();
+        let encoded = Encoder::new(6).unwrap().encode(&clear, &|| false).unwrap();
+        assert!(encoded.body.len() * 10 < clear.len() * 9, "{}", encoded.body.len());
+    }
+
     #[test]
     fn a_short_run_of_noise_does_not_cost_text_its_history() {
         let clear = [text(600 << 10, 1), noise(600 << 10, 2), text(600 << 10, 1)].concat();

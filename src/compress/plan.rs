@@ -91,15 +91,16 @@ fn block_len_max(level: u32) -> u64 {
 }
 
 /// Bytes in each block but the last of a stream of `len` bytes. Depends on nothing but the arguments, so that the
-/// same input makes the same output on any machine; a stream is divided evenly, into an even number of
-/// blocks, because that is how many cores machines have. No block gets shorter than a dictionary by that.
+/// same input makes the same output on any machine; a stream is divided evenly, and a short one into an
+/// even number of blocks, because that is how many cores machines have. More blocks than needed cost size (1 % for
+/// ten instead of nine), so long streams are not rounded, and no block gets shorter than a dictionary.
 pub fn block_len(level: u32, len: u64) -> u64 {
     let (most, dict) = (block_len_max(level), 1 << block::dict_log(level));
     let count = match len.div_ceil(most) {
         0 | 1 if len < 2 * dict.max(1 << 20) => 1,
         0..=2 => 2,
-        3 | 4 => 4,
-        more => more.next_multiple_of(2),
+        few @ 3..=8 => few.next_multiple_of(2),
+        many => many,
     };
     // Whole units of the probe and of stored chunks; the last block is what is left.
     len.div_ceil(count).next_multiple_of(64 << 10).min(most)
@@ -157,7 +158,9 @@ mod tests {
     #[test]
     fn blocks_divide_a_stream_evenly_and_never_fall_below_a_dictionary() {
         let mib = 1 << 20;
-        for (len, count) in [(1, 1), (15, 1), (16, 2), (24, 2), (25, 2), (48, 2), (49, 4), (97, 6), (4096, 172)] {
+        for (len, count) in
+            [(1, 1), (15, 1), (16, 2), (24, 2), (25, 2), (48, 2), (49, 4), (97, 6), (200, 9), (4096, 171)]
+        {
             let blocks: Vec<Block> = Plan::new(&xz(6, 1, 0), 0, len * mib).collect();
             assert_eq!(blocks.len(), count, "{len} MiB");
             assert_eq!(blocks.iter().map(|block| block.len).sum::<u64>(), len * mib);

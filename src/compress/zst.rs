@@ -33,8 +33,17 @@ pub fn memory(level: u32, threads: u32) -> u64 {
 }
 
 pub fn apply(job: Job<'_, Blocks>, options: &Options, threads: u32) -> Result<Blocks, CompressError> {
+    frames(job, options, threads, options.stream_size.min(FRAME_LEN_MAX))
+}
+
+/// Frames of `frame_len` bytes of input; a mark after the first that makes a stream full.
+pub(super) fn frames(
+    job: Job<'_, Blocks>,
+    options: &Options,
+    threads: u32,
+    frame_len: u64,
+) -> Result<Blocks, CompressError> {
     let (mut source, mut sink, mut blocks) = ends(job);
-    let frame_len = options.stream_size.min(FRAME_LEN_MAX);
     let mut context = context(options.level, threads)?;
     let mut clear = vec![0; SLICE_LEN];
     let mut out = Vec::with_capacity(CCtx::out_size());

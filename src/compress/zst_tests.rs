@@ -66,3 +66,33 @@ fn resumed_at_any_mark_the_output_is_the_same() {
         assert_eq!(rest.blocks, whole.blocks);
     }
 }
+
+/// Marks make the output durable, which is slow: one per stream, not one per frame.
+#[test]
+fn marks_are_a_stream_apart_however_short_the_frames() {
+    let clear = text(1_000_000, 1);
+    let frames = |from: Option<Mark<Blocks>>| {
+        let (mut bytes, mut marks) = (Vec::new(), Vec::new());
+        let skip = from.as_ref().map_or(0, |mark| mark.input as usize);
+        let job = Job {
+            input: &mut Drip::new(&clear[skip..]),
+            input_len: clear.len() as u64,
+            output: &mut bytes,
+            from,
+            mark: &mut |mark: &Mark<Blocks>| {
+                marks.push(mark.clone());
+                Ok(())
+            },
+            stop: &|| false,
+        };
+        let blocks = zst::frames(job, &zstd(2, 250_000), 2, 100_000).unwrap();
+        (bytes, blocks, marks)
+    };
+    let (whole, blocks, marks) = frames(None);
+    same(&stock(&["zstd", "-dc"], &whole), &clear);
+    assert_eq!(blocks.blocks.len(), 10);
+    assert_eq!(marks.iter().map(|mark| mark.input).collect::<Vec<_>>(), [300_000, 600_000, 900_000]);
+    let (rest, again, later) = frames(Some(marks[0].clone()));
+    same(&[&whole[..marks[0].output as usize], &rest].concat(), &whole);
+    assert_eq!((again, &later[..]), (blocks, &marks[1..]));
+}
