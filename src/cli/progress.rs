@@ -1,15 +1,21 @@
-//! Progress on a terminal: one bar for each stage that has a piece in hand.
+//! Progress on a terminal: one bar for each stage that has pieces in hand.
 
 use crate::notice::{Monitor, Notice, Step};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     sync::{Mutex, PoisonError},
 };
 
 pub struct Bars {
     all: MultiProgress,
-    steps: Mutex<HashMap<Step, ProgressBar>>,
+    steps: Mutex<HashMap<Step, InHand>>,
+}
+
+/// What a stage is at: several pieces where it works on them side by side, and then the bar is about all of them.
+struct InHand {
+    bar: ProgressBar,
+    pieces: BTreeSet<String>,
 }
 
 impl Bars {
@@ -40,15 +46,32 @@ impl Monitor for Bars {
         let mut steps = self.steps.lock().unwrap_or_else(PoisonError::into_inner);
         match notice {
             Notice::StepStarted { step, piece, len, resumed_at } => {
-                let bar = self.all.add(Bars::bar(*step, &piece.to_string(), *len));
-                bar.set_position(*resumed_at);
-                if let Some(old) = steps.insert(*step, bar) {
-                    old.finish_and_clear();
+                let id = piece.id();
+                match steps.get_mut(step) {
+                    // Also the one that failed and begins again, when it is not the only one.
+                    Some(hand) if hand.pieces.iter().any(|other| *other != id) => {
+                        if hand.pieces.insert(id) {
+                            hand.bar.inc_length(*len);
+                            hand.bar.inc(*resumed_at);
+                        }
+                        hand.bar.set_message(piece.to_string());
+                    }
+                    _ => {
+                        let bar = self.all.add(Bars::bar(*step, &piece.to_string(), *len));
+                        bar.set_position(*resumed_at);
+                        if let Some(old) = steps.insert(*step, InHand { bar, pieces: BTreeSet::from([id]) }) {
+                            old.bar.finish_and_clear();
+                        }
+                    }
                 }
             }
-            Notice::StepEnded { step, .. } => {
-                if let Some(bar) = steps.remove(step) {
-                    bar.finish_and_clear();
+            Notice::StepEnded { step, piece, .. } => {
+                if let Some(hand) = steps.get_mut(step) {
+                    hand.pieces.remove(&piece.id());
+                    if hand.pieces.is_empty() {
+                        hand.bar.finish_and_clear();
+                        steps.remove(step);
+                    }
                 }
             }
             _ => {}
@@ -56,8 +79,8 @@ impl Monitor for Bars {
     }
 
     fn progress(&self, step: Step, bytes: u64) {
-        if let Some(bar) = self.steps.lock().unwrap_or_else(PoisonError::into_inner).get(&step) {
-            bar.inc(bytes);
+        if let Some(hand) = self.steps.lock().unwrap_or_else(PoisonError::into_inner).get(&step) {
+            hand.bar.inc(bytes);
         }
     }
 }

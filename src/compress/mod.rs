@@ -14,6 +14,7 @@
 mod block;
 mod codec;
 mod container;
+mod crew;
 // The only room of calls into C.
 #[allow(unsafe_code)]
 mod lzma;
@@ -24,6 +25,8 @@ mod prove;
 mod xz;
 mod zst;
 
+#[cfg(test)]
+mod crew_tests;
 #[cfg(test)]
 mod damage_tests;
 #[cfg(test)]
@@ -41,10 +44,12 @@ use crate::{
     notice::Step,
     stage::{Job, Mark, Transform},
 };
+use crew::Crew;
 use serde::{Deserialize, Serialize};
 use std::{
     error::Error,
     io::{self, Read, Write},
+    sync::Arc,
 };
 
 /// Input of one xz stream, bytes: the default and the maximum.
@@ -148,23 +153,34 @@ impl Fateful for CompressError {
     }
 }
 
-/// The compressor of one configuration; used for one piece after the other.
+/// The compressor of one configuration; used for one piece after the other. Several may work side by side, see
+/// [`twin`](Self::twin).
 #[derive(Debug)]
 pub struct Compressor {
-    options: Options,
-    threads: u32,
+    crew: Arc<Crew>,
 }
 
 impl Compressor {
     /// Fails with [`CompressError::Refused`] when the options are impossible or need more memory than they allow.
     pub fn new(options: &Options) -> Result<Compressor, CompressError> {
         plan::check(options)?;
-        Ok(Compressor { options: options.clone(), threads: plan::threads(options) })
+        Ok(Compressor { crew: Arc::new(Crew::new(options)) })
+    }
+
+    /// Another one, for another piece at the same time. All twins together take no more threads and memory than one,
+    /// if there are no more of them than [`lanes`](Self::lanes).
+    pub fn twin(&self) -> Compressor {
+        Compressor { crew: self.crew.clone() }
+    }
+
+    /// How many twins, this one counted, may work side by side; at least 1.
+    pub fn lanes(&self) -> usize {
+        self.crew.lanes()
     }
 
     /// How many it uses.
     pub fn threads(&self) -> u32 {
-        self.threads
+        self.crew.threads
     }
 
     /// Bytes of memory that these options take at most: with as many threads as will be used, or with one if not
@@ -193,15 +209,23 @@ impl Transform for Compressor {
         if job.input_len < start {
             return Err(CompressError::Mark { input: start, input_len: job.input_len });
         }
-        match self.options.method {
-            Compression::Xz => xz::apply(job, &self.options, self.threads),
-            Compression::Zstd => zst::apply(job, &self.options, self.threads),
+        let options = &self.crew.options;
+        match options.method {
+            Compression::Xz => xz::apply(job, &self.crew),
+            Compression::Zstd => {
+                // Its threads are zstd's own, so one piece has them all until its end. Whoever waits here hears a
+                // stop when the one at work does.
+                let _floor = self.crew.floor();
+                zst::apply(job, options, self.crew.threads)
+            }
             Compression::None => copy(job),
         }
     }
 
     fn prove(&mut self, output: &mut (dyn Read + Send), clear: &mut (dyn Write + Send)) -> Result<(), CompressError> {
-        prove::prove(output, clear, &self.options, self.threads)
+        let _proof = self.crew.proof();
+        let memory = if self.lanes() > 1 { self.crew.proof_memory() } else { self.crew.options.memory };
+        prove::prove(output, clear, self.crew.options.method, self.crew.threads, memory)
     }
 }
 

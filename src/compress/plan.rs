@@ -65,7 +65,7 @@ fn most_threads(options: &Options, limit: u32) -> u32 {
     (1..=limit).rev().find(|threads| memory_of(options, *threads) <= options.memory).unwrap_or(0)
 }
 
-fn memory_of(options: &Options, threads: u32) -> u64 {
+pub fn memory_of(options: &Options, threads: u32) -> u64 {
     match options.method {
         Compression::Xz => {
             let len = block_len_max(options.level).min(options.stream_size);
@@ -77,6 +77,16 @@ fn memory_of(options: &Options, threads: u32) -> u64 {
         Compression::Zstd => zst::memory(options.level, threads),
         Compression::None => super::SLICE_LEN as u64,
     }
+}
+
+/// Bytes of memory that a proof in one thread takes at most: the window and buffers.
+pub fn proof_memory(options: &Options) -> u64 {
+    let window = match options.method {
+        Compression::Xz => 1 << block::dict_log(options.level),
+        Compression::Zstd => 1 << zst::WINDOW_LOG,
+        Compression::None => 0,
+    };
+    window + (4 << 20)
 }
 
 /// Blocks in memory at once: one in each thread, one being read, and some that wait, because a stored block is done

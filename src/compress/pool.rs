@@ -1,15 +1,11 @@
 //! The threads that encode blocks. They live as long as one `apply`.
 
-use super::{
-    CompressError,
-    block::{Encoded, Encoder},
-    probe::Halt,
-};
+use super::{CompressError, block::Encoded, crew::Crew, probe::Halt};
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc, Mutex, PoisonError,
-        mpsc::{self, Receiver, RecvTimeoutError, SyncSender},
+        mpsc::{self, Receiver, SyncSender, TryRecvError},
     },
     thread::{self, Scope},
     time::Duration,
@@ -40,20 +36,18 @@ impl Pool {
     /// Takes at most `slots` blocks at once; with that promise kept, neither side ever blocks on a full channel.
     pub fn start<'scope, 'env>(
         scope: &'scope Scope<'scope, 'env>,
-        threads: u32,
+        crew: &'scope Crew,
         slots: usize,
-        level: u32,
         halt: Halt<'scope>,
     ) -> Result<Pool, CompressError> {
         let (work, inbox) = mpsc::sync_channel::<Work>(slots);
         let (outbox, done) = mpsc::sync_channel(slots);
         let inbox = Arc::new(Mutex::new(inbox));
-        for number in 0..threads {
+        for number in 0..crew.threads {
             let (inbox, outbox) = (inbox.clone(), outbox.clone());
-            let mut encoder = Encoder::new(level)?;
             thread::Builder::new()
                 .name(format!("compress-{number}"))
-                .spawn_scoped(scope, move || serve(&inbox, &outbox, &mut encoder, halt))
+                .spawn_scoped(scope, move || serve(&inbox, &outbox, crew, halt))
                 .map_err(|err| CompressError::codec("start a thread", err))?;
         }
         Ok(Pool { work, done })
@@ -63,17 +57,13 @@ impl Pool {
         self.work.send(work).map_err(|_| gone())
     }
 
-    /// Waits for a block, but not longer than [`PATIENCE`].
-    pub fn wait(&self) -> Result<Option<Done>, CompressError> {
-        match self.done.recv_timeout(PATIENCE) {
+    /// A block that is encoded, if there is one. The crew rings when there is another.
+    pub fn poll(&self) -> Result<Option<Done>, CompressError> {
+        match self.done.try_recv() {
             Ok(done) => Ok(Some(done)),
-            Err(RecvTimeoutError::Timeout) => Ok(None),
-            Err(RecvTimeoutError::Disconnected) => Err(gone()),
+            Err(TryRecvError::Empty) => Ok(None),
+            Err(TryRecvError::Disconnected) => Err(gone()),
         }
-    }
-
-    pub fn poll(&self) -> Option<Done> {
-        self.done.try_recv().ok()
     }
 }
 
@@ -81,15 +71,16 @@ fn gone() -> CompressError {
     CompressError::codec("encode a block", "all threads have ended")
 }
 
-fn serve(inbox: &Mutex<Receiver<Work>>, outbox: &SyncSender<Done>, encoder: &mut Encoder, halt: Halt) {
+fn serve(inbox: &Mutex<Receiver<Work>>, outbox: &SyncSender<Done>, crew: &Crew, halt: Halt) {
     loop {
         let next = inbox.lock().unwrap_or_else(PoisonError::into_inner).recv();
         let Ok(Work { number, clear }) = next else { return };
         // A panic must come back as an outcome, or the block would be waited for until the end of days.
-        let outcome = catch_unwind(AssertUnwindSafe(|| encoder.encode(&clear, halt)))
+        let outcome = catch_unwind(AssertUnwindSafe(|| crew.seat(halt)?.encoder().encode(&clear, halt)))
             .unwrap_or_else(|_| Err(CompressError::codec("encode a block", "the encoder panicked")));
         if outbox.send(Done { number, clear, outcome }).is_err() {
             return;
         }
+        crew.ring();
     }
 }

@@ -1,7 +1,7 @@
 //! Opens again what was made, as strictly as the format allows.
 
 use super::{
-    CompressError, Options, SLICE_LEN,
+    CompressError, SLICE_LEN,
     codec::{XzReader, ZstdReader},
 };
 use crate::name::Compression;
@@ -14,14 +14,15 @@ use std::{
 pub fn prove(
     output: &mut (dyn Read + Send),
     clear: &mut (dyn Write + Send),
-    options: &Options,
+    method: Compression,
     threads: u32,
+    memory: u64,
 ) -> Result<(), CompressError> {
     let mut output = Tagged(output);
-    match options.method {
+    match method {
         // liblzma decodes blocks in parallel since each block header says both its sizes; with less memory in fewer
         // threads, down to none.
-        Compression::Xz => pump(&mut XzReader::strict(&mut output, threads, options.memory).map_err(sort)?, clear),
+        Compression::Xz => pump(&mut XzReader::strict(&mut output, threads, memory).map_err(sort)?, clear),
         Compression::Zstd => pump(&mut ZstdReader::strict(&mut output).map_err(sort)?, clear),
         Compression::None => pump(&mut output, clear),
     }

@@ -1,9 +1,10 @@
 //! xz in streams of blocks: this thread reads and writes, the pool encodes.
 
 use super::{
-    Blocks, CompressError, Options, Sink, Source,
+    Blocks, CompressError, Sink, Source,
     block::Encoded,
     container::{Record, stream_end, stream_header},
+    crew::{Crew, Turn},
     ends,
     plan::{self, Block, Plan},
     pool::{Done, Pool, Work},
@@ -15,7 +16,7 @@ use std::{
     thread,
 };
 
-pub fn apply(job: Job<'_, Blocks>, options: &Options, threads: u32) -> Result<Blocks, CompressError> {
+pub fn apply(job: Job<'_, Blocks>, crew: &Crew) -> Result<Blocks, CompressError> {
     let stop = job.stop;
     let (source, sink, blocks) = ends(job);
     if source.at == source.len && 0 < source.len {
@@ -25,12 +26,11 @@ pub fn apply(job: Job<'_, Blocks>, options: &Options, threads: u32) -> Result<Bl
     let over = AtomicBool::new(false);
     let halt = || over.load(Ordering::Relaxed) || stop();
     thread::scope(|scope| {
-        let slots = plan::slots(threads);
-        let run = Pool::start(scope, threads, slots, options.level, &halt).and_then(|pool| {
-            let plan = Plan::new(options, source.at, source.len);
+        let run = Pool::start(scope, crew, plan::slots(crew.threads), &halt).and_then(|pool| {
+            let plan = Plan::new(&crew.options, source.at, source.len);
             let writer = Writer { input: source.at, sink, blocks, records: Vec::new(), is_open: false };
-            let queue = Queue { sent: 0, awaited: VecDeque::new(), done: BTreeMap::new(), spare: Vec::new() };
-            Run { source, plan, reading: None, pool, slots, queue, writer }.drive()
+            let queue = Queue { sent: 0, awaited: VecDeque::new(), done: BTreeMap::new() };
+            Run { source, plan, reading: None, pool, crew, turn: crew.begin(), queue, writer }.drive()
         });
         // Whatever ended this, nobody waits for blocks that nobody will write.
         over.store(true, Ordering::Relaxed);
@@ -38,12 +38,13 @@ pub fn apply(job: Job<'_, Blocks>, options: &Options, threads: u32) -> Result<Bl
     })
 }
 
-struct Run<'a> {
+struct Run<'a, 'c> {
     source: Source<'a>,
     plan: Plan,
     reading: Option<Reading>,
     pool: Pool,
-    slots: usize,
+    crew: &'c Crew,
+    turn: Turn<'c>,
     queue: Queue,
     writer: Writer<'a>,
 }
@@ -62,36 +63,38 @@ struct Queue {
     /// Sent and not yet written, in order.
     awaited: VecDeque<Block>,
     /// Encoded before their turn came.
-    done: BTreeMap<u64, Encoded>,
-    /// Buffers to be filled again.
-    spare: Vec<Vec<u8>>,
+    done: BTreeMap<u64, (Encoded, Vec<u8>)>,
 }
 
-impl Run<'_> {
+impl Run<'_, '_> {
     /// Reads ahead in slices while there are slots, so that a stop is heard, and waits for blocks when there are none.
     fn drive(mut self) -> Result<Blocks, CompressError> {
         loop {
-            while let Some(done) = self.pool.poll() {
-                self.queue.take(done)?;
+            let events = self.crew.events();
+            while let Some(Done { number, clear, outcome }) = self.pool.poll()? {
+                self.queue.done.insert(number, (outcome?, clear));
             }
-            while let Some((block, encoded)) = self.queue.next() {
-                let is_last = self.plan.at == self.plan.end && self.reading.is_none() && self.queue.awaited.is_empty();
-                self.writer.block(block, encoded, is_last)?;
+            while let Some((block, encoded, clear)) = self.queue.next() {
+                self.writer.block(block, encoded, self.is_read() && self.queue.awaited.is_empty())?;
+                self.turn.give(clear);
             }
             if self.read()? {
                 continue;
             }
-            if self.queue.awaited.is_empty() {
+            if self.is_read() && self.queue.awaited.is_empty() {
                 break;
             }
             if (self.source.stop)() {
                 return Err(CompressError::Stopped);
             }
-            if let Some(done) = self.pool.wait()? {
-                self.queue.take(done)?;
-            }
+            self.crew.wait(events);
         }
         self.writer.finish()
+    }
+
+    /// Whether all input is with the pool, or through it.
+    fn is_read(&self) -> bool {
+        self.plan.at == self.plan.end && self.reading.is_none()
     }
 
     /// Reads a slice of the next block, and sends the block when it is whole; `false` when there is nothing to read
@@ -99,10 +102,10 @@ impl Run<'_> {
     fn read(&mut self) -> Result<bool, CompressError> {
         let mut reading = match self.reading.take() {
             Some(reading) => reading,
-            None if self.slots <= self.queue.awaited.len() => return Ok(false),
+            None if self.plan.at == self.plan.end => return Ok(false),
             None => {
-                let Some(block) = self.plan.next() else { return Ok(false) };
-                let mut clear = self.queue.spare.pop().unwrap_or_default();
+                let Some(mut clear) = self.turn.take() else { return Ok(false) };
+                let block = self.plan.next().expect("the plan is not at its end");
                 clear.resize(usize::try_from(block.len).expect("at most three dictionaries"), 0);
                 Reading { block, clear, filled: 0 }
             }
@@ -123,17 +126,11 @@ impl Run<'_> {
 }
 
 impl Queue {
-    fn take(&mut self, done: Done) -> Result<(), CompressError> {
-        self.done.insert(done.number, done.outcome?);
-        self.spare.push(done.clear);
-        Ok(())
-    }
-
-    /// The next block in order, when it is there.
-    fn next(&mut self) -> Option<(Block, Encoded)> {
+    /// The next block in order, and the buffer it was in, when it is there.
+    fn next(&mut self) -> Option<(Block, Encoded, Vec<u8>)> {
         let number = self.sent - self.awaited.len() as u64;
-        let encoded = self.done.remove(&number)?;
-        Some((self.awaited.pop_front()?, encoded))
+        let (encoded, clear) = self.done.remove(&number)?;
+        Some((self.awaited.pop_front()?, encoded, clear))
     }
 }
 

@@ -14,7 +14,7 @@ use crate::{
     archive::list::MemberList,
     compress::{Blocks, Compressor},
     durable::at,
-    fate::Fate,
+    fate::{Fate, Trouble},
     name::{Compression, PieceName},
     notice::{Notice, Step},
     stage::{Job, Mark, Transform},
@@ -28,7 +28,11 @@ use serde::{Deserialize, Serialize};
 use std::{
     fs::File,
     io::{self, Read, Seek, SeekFrom},
-    sync::mpsc::{Receiver, SyncSender},
+    sync::{
+        Mutex, PoisonError,
+        mpsc::{Receiver, SyncSender},
+    },
+    thread,
 };
 
 /// Where a draft goes on after a restart, and what must stand before that place in it. The input needs no such
@@ -47,14 +51,13 @@ pub struct Made<S> {
     pub sums: BlockSums,
 }
 
-/// Takes pieces from the backlog, then from the channel, until the sender is gone or a stop is told.
+/// Takes pieces until there are no more or a stop is told.
 fn each<A: Shelf>(
     ctx: &Context,
-    backlog: Vec<Piece<A>>,
-    news: Receiver<Piece<A>>,
+    mut next: impl FnMut() -> Option<Piece<A>>,
     mut work: impl FnMut(Piece<A>) -> Outcome<()>,
 ) {
-    for piece in backlog.into_iter().chain(news) {
+    while let Some(piece) = next() {
         let name = piece.name().clone();
         if ctx.is_stopping() {
             return;
@@ -81,14 +84,37 @@ pub(super) fn lose(ctx: &Context, name: &PieceName, why: &str) -> Outcome<()> {
     lost
 }
 
+/// Compresses pieces, the backlog first, then the news: as many side by side as threads and memory allow, so that no
+/// core waits for the last block of a piece, or for its proof. They may come out in another order than they went in.
 pub fn compress(
     ctx: &Context,
     backlog: Vec<Piece<Packed>>,
     news: Receiver<Piece<Packed>>,
     out: SyncSender<Piece<Compressed>>,
 ) {
-    each(ctx, backlog, news, |piece| {
-        let next = match persist(ctx, || compress_piece(ctx, &piece)) {
+    let Outcome::Done(first) = persist(ctx, || Ok(Compressor::new(&ctx.options.compress)?)) else { return };
+    let pieces = Mutex::new(backlog.into_iter().chain(news));
+    let pieces = &pieces;
+    thread::scope(|scope| {
+        for lane in 0..first.lanes() {
+            let (compressor, out) = (first.twin(), out.clone());
+            let started = super::spawn(ctx, scope, "compressor", move || compress_lane(ctx, compressor, pieces, out));
+            if !started && lane == 0 {
+                ctx.give_up(Trouble::Internal, "Cannot start a thread: a limit of the system is reached");
+            }
+        }
+    });
+}
+
+fn compress_lane(
+    ctx: &Context,
+    mut compressor: Compressor,
+    pieces: &Mutex<impl Iterator<Item = Piece<Packed>>>,
+    out: SyncSender<Piece<Compressed>>,
+) {
+    let next = || pieces.lock().unwrap_or_else(PoisonError::into_inner).next();
+    each(ctx, next, |piece| {
+        let next = match persist(ctx, || compress_piece(ctx, &mut compressor, &piece)) {
             Outcome::Done(next) => next,
             Outcome::Stopped => return Outcome::Stopped,
             Outcome::Rotten(why) => return Outcome::Rotten(why),
@@ -103,14 +129,19 @@ pub fn encrypt(
     news: Receiver<Piece<Compressed>>,
     out: SyncSender<Piece<Encrypted>>,
 ) {
-    each(ctx, backlog, news, |piece| {
-        let next = match persist(ctx, || sealing::seal_piece(ctx, &piece)) {
-            Outcome::Done(next) => next,
-            Outcome::Stopped => return Outcome::Stopped,
-            Outcome::Rotten(why) => return Outcome::Rotten(why),
-        };
-        hand_on(ctx, &piece, next, &out)
-    });
+    let mut pieces = backlog.into_iter().chain(news);
+    each(
+        ctx,
+        || pieces.next(),
+        |piece| {
+            let next = match persist(ctx, || sealing::seal_piece(ctx, &piece)) {
+                Outcome::Done(next) => next,
+                Outcome::Stopped => return Outcome::Stopped,
+                Outcome::Rotten(why) => return Outcome::Rotten(why),
+            };
+            hand_on(ctx, &piece, next, &out)
+        },
+    );
 }
 
 /// Away with the old, now that the new is safe, and on with the news. A crash leaves two copies, never none.
@@ -135,7 +166,11 @@ pub(super) fn list_len(ctx: &Context, name: &PieceName) -> u64 {
     std::fs::metadata(ctx.staging.list_file(name, Packed::RECORD)).map_or(0, |meta| meta.len())
 }
 
-fn compress_piece(ctx: &Context, piece: &Piece<Packed>) -> Result<Piece<Compressed>, Failure> {
+fn compress_piece(
+    ctx: &Context,
+    compressor: &mut Compressor,
+    piece: &Piece<Packed>,
+) -> Result<Piece<Compressed>, Failure> {
     let name = piece.name();
     let (packed, _) = MemberList::open(&ctx.staging.list_file(name, Packed::RECORD))?;
     let clear = Digest { len: packed.tar_size, sha256: packed.tar_sha256 };
@@ -156,8 +191,7 @@ fn compress_piece(ctx: &Context, piece: &Piece<Packed>) -> Result<Piece<Compress
             write_record(&record_path, &record(clear.clone(), vec![[0, 0]]))?;
             ctx.staging.forward::<Packed, Compressed>(piece)?
         } else {
-            let mut compressor = Compressor::new(options)?;
-            let (draft, made) = convert::<_, Compressed>(ctx, &mut compressor, &input, &clear, &file_name, true)?;
+            let (draft, made) = convert::<_, Compressed>(ctx, compressor, &input, &clear, &file_name, true)?;
             let Blocks { blocks } = made.summary;
             write_record(&record_path, &record(made.digest, blocks))?;
             ctx.staging.publish(draft, name, &format!(".tar{}", options.method.suffix()))?
@@ -191,7 +225,7 @@ fn same(found: &Digest, expect: &Digest, what: &str) -> Result<(), Failure> {
 
 fn read_failure(err: io::Error) -> Failure {
     let fate = if crate::fate::Stopped::caused(&err) { Fate::Stopped } else { Fate::Retry };
-    Failure { fate, trouble: crate::fate::Trouble::Staging, error: Box::new(err) }
+    Failure { fate, trouble: Trouble::Staging, error: Box::new(err) }
 }
 
 /// Runs a transform from a file to a draft, from the draft's mark if there is one, and proves the draft by
