@@ -110,7 +110,7 @@ fn side_by_side_only_where_threads_and_memory_allow() {
     let lanes = |method, level, threads, memory| {
         Compressor::new(&Options { memory, ..options(method, level, threads, STREAM_SIZE_MAX) }).unwrap().lanes()
     };
-    let enough = |level| memory_needed(&options(Compression::Xz, level, 4, STREAM_SIZE_MAX));
+    let enough = |level| Compressor::memory_needed(&options(Compression::Xz, level, 4, STREAM_SIZE_MAX));
     assert_eq!(lanes(Compression::Xz, 6, 4, 2 << 30), 3);
     assert_eq!(lanes(Compression::Zstd, 9, 4, 2 << 30), 2);
     assert_eq!(lanes(Compression::Xz, 6, 1, 2 << 30), 1);
