@@ -2,7 +2,7 @@
 
 use super::{CompressError, Options, STREAM_SIZE_MAX, block, lzma, probe::Probe, zst};
 use crate::name::Compression;
-use std::thread;
+use std::{num::NonZero, thread};
 
 /// More would be a mistake, and is more than zstd can.
 pub const THREADS_MAX: u32 = 200;
@@ -58,7 +58,7 @@ pub fn memory_needed(options: &Options) -> u64 {
 pub fn threads(options: &Options) -> u32 {
     match options.threads {
         0 => {
-            let cores = thread::available_parallelism().map_or(1, |cores| cores.get());
+            let cores = thread::available_parallelism().map_or(1, NonZero::get);
             most_threads(options, u32::try_from(cores).unwrap_or(THREADS_MAX).min(THREADS_MAX)).max(1)
         }
         asked => asked,

@@ -5,7 +5,10 @@ use super::{
     codec::{XzReader, ZstdReader},
 };
 use crate::name::Compression;
-use std::io::{self, Read, Write};
+use std::{
+    error::Error,
+    io::{self, Read, Write},
+};
 
 /// Decodes `output` to `clear`. Damage, a missing end and anything behind the end are errors.
 pub fn prove(
@@ -39,7 +42,7 @@ fn pump(from: &mut dyn Read, clear: &mut dyn Write) -> Result<(), CompressError>
 
 /// A failure to read is one thing, what was read another.
 fn sort(err: io::Error) -> CompressError {
-    if err.get_ref().is_some_and(|inner| inner.is::<Unread>()) {
+    if err.get_ref().is_some_and(<dyn Error + Send + Sync>::is::<Unread>) {
         let inner = err.into_inner().and_then(|inner| inner.downcast::<Unread>().ok());
         let source = inner.map_or_else(|| io::Error::other("lost"), |unread| unread.0);
         return CompressError::io(CompressError::ReadBack)(source);
