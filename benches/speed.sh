@@ -228,7 +228,7 @@ measure() {
     echo "$seconds $bytes $cpu" >>"$work/figures.$corpus.$program"
     if [[ -e $out/log ]]; then
         local made
-        made=$(find "$out/vault" -name '*.tar.*' -type f | wc -l)
+        made=$(find "$out/vault" -path '*/.archiver' -prune -o -name '*.tar.*' -type f -print | wc -l)
         [[ $made -ge $pieces ]] || fail "$program made only $made pieces"
         [[ -z $logs ]] || cp "$out/log" "$logs/$corpus.$program.$round.log"
     fi
