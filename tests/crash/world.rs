@@ -3,6 +3,7 @@
 use crate::source::sh;
 use std::{
     env, fs,
+    os::unix::process::ExitStatusExt,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::OnceLock,
@@ -156,19 +157,19 @@ pub struct Running {
 
 impl Running {
     pub fn wait(mut self) -> Ran {
-        let mut code = None;
+        Ran { code: self.code(), log: self.log() }
+    }
+
+    /// Waits for its end, and kills it if it hangs.
+    pub fn code(&mut self) -> Option<i32> {
         while self.began.elapsed() < HANGS {
             if let Some(status) = self.child.try_wait().unwrap() {
-                use std::os::unix::process::ExitStatusExt;
-                code = Some(status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0)));
-                break;
+                return Some(status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0)));
             }
             thread::sleep(Duration::from_millis(3));
         }
-        if code.is_none() {
-            self.kill();
-        }
-        Ran { code, log: fs::read_to_string(&self.log).unwrap() }
+        self.kill();
+        None
     }
 
     /// Kills it as the system would, unless it has ended.
