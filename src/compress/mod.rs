@@ -37,6 +37,7 @@ pub use codec::{XzReader, XzWriter, ZstdReader, ZstdWriter, reader, xz_reader, x
 pub use plan::{check, memory_needed};
 
 use crate::{
+    durable,
     fate::{Fate, Fateful, Stopped, Trouble},
     name::Compression,
     notice::Step,
@@ -137,6 +138,7 @@ impl Fateful for CompressError {
             {
                 Fate::Rotten
             }
+            CompressError::Read(err) if durable::is_lost(err) => Fate::Rotten,
             _ => Fate::Retry,
         }
     }

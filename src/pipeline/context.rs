@@ -226,15 +226,17 @@ impl Context {
         Ok(format!("{host}/{}/{pass}/", self.source_id(source)?))
     }
 
-    /// What a step is told to have begun and ended with, around the work itself.
+    /// What a step is told to have begun and ended with, around the work itself. `resumed_at`: bytes of the input
+    /// that were worked through before.
     pub fn timed<R>(
         &self,
         step: Step,
         piece: &PieceName,
         len: u64,
+        resumed_at: u64,
         work: impl FnOnce() -> Result<(R, u64), Failure>,
     ) -> Result<R, Failure> {
-        self.tell(Notice::StepStarted { step, piece: piece.clone(), len, resumed_at: 0 });
+        self.tell(Notice::StepStarted { step, piece: piece.clone(), len, resumed_at });
         let began = Instant::now();
         let (made, output_len) = work()?;
         self.tell(Notice::StepEnded { step, piece: piece.clone(), input_len: len, output_len, took: began.elapsed() });

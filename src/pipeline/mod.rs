@@ -12,6 +12,7 @@
 mod archiving;
 mod context;
 mod delivery;
+mod drafts;
 mod ending;
 mod gate;
 mod lane;
@@ -85,7 +86,7 @@ pub fn run(parts: Parts) -> Finish {
     thread::scope(|scope| {
         let ctx = &ctx;
         let started = [
-            spawn(ctx, scope, "archiver", move || archiving::run(ctx, backlog.drafts, packed_out)),
+            spawn(ctx, scope, "archiver", move || archiving::run(ctx, packed_out)),
             spawn(ctx, scope, "compressor", move || middle::compress(ctx, backlog.packed, packed_in, compressed_out)),
             spawn(ctx, scope, "encrypter", move || middle::encrypt(ctx, backlog.compressed, compressed_in, sealed_out)),
             spawn(ctx, scope, "uploader", move || delivery::run(ctx, backlog.encrypted, sealed_in)),

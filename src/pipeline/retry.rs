@@ -88,6 +88,6 @@ pub fn pause(ctx: &Context, wait: Duration) {
         if left.is_zero() {
             return;
         }
-        std::thread::sleep(left.min(Duration::from_millis(200)));
+        ctx.bell.wait(left.min(Duration::from_millis(200)));
     }
 }
