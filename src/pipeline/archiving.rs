@@ -50,6 +50,7 @@ pub fn run(ctx: &Context, out: SyncSender<Piece<Packed>>) {
     let turn = |spec| Turn { spec, lane: None, pass_now: spec.pass_now, held: None, patience: Patience::default() };
     let mut turns: Vec<Turn> = ctx.options.sources.iter().map(turn).collect();
     loop {
+        let rings = ctx.bell.rings();
         let (mut worked, mut held) = (false, false);
         for turn in &mut turns {
             match turn.take(ctx, &out) {
@@ -69,7 +70,7 @@ pub fn run(ctx: &Context, out: SyncSender<Piece<Packed>>) {
             ctx.end(if held { Ended::Held } else { Ended::Complete });
             return;
         }
-        ctx.bell.wait(IDLE_WAIT);
+        ctx.bell.wait(rings, IDLE_WAIT);
     }
 }
 

@@ -92,10 +92,17 @@ impl Bell {
         self.rung.notify_all();
     }
 
-    /// Waits for a ring, at most this long. Spurious wake-ups are fine: who waits looks again.
-    pub fn wait(&self, at_most: Duration) {
+    /// How often it was rung. To be asked before looking around, so that no ring is missed meanwhile.
+    pub fn rings(&self) -> u64 {
+        *self.rings.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits for a ring after those, at most this long. Spurious wake-ups are fine: who waits looks again.
+    pub fn wait(&self, after: u64, at_most: Duration) {
         let rings = self.rings.lock().unwrap_or_else(PoisonError::into_inner);
-        let _ = self.rung.wait_timeout(rings, at_most);
+        if *rings == after {
+            let _ = self.rung.wait_timeout(rings, at_most);
+        }
     }
 }
 

@@ -34,6 +34,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 pub fn run(ctx: &Context) {
     while !ctx.is_stopping() {
+        let rings = ctx.bell.rings();
         let ended = persist(ctx, || {
             for pass in ready(ctx)? {
                 end_pass(ctx, &pass)?;
@@ -43,7 +44,7 @@ pub fn run(ctx: &Context) {
         if matches!(ended, Outcome::Stopped) {
             return;
         }
-        ctx.bell.wait(LOOK_EVERY);
+        ctx.bell.wait(rings, LOOK_EVERY);
     }
 }
 

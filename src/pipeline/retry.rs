@@ -88,6 +88,6 @@ pub fn pause(ctx: &Context, wait: Duration) {
         if left.is_zero() {
             return;
         }
-        ctx.bell.wait(left.min(Duration::from_millis(200)));
+        ctx.bell.wait(ctx.bell.rings(), left.min(Duration::from_millis(200)));
     }
 }
