@@ -33,6 +33,13 @@ pub fn at<'a>(attempt: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -
     move |source| DurableError { attempt, path: path.to_owned(), source }
 }
 
+/// Whether a failed read says that the disk has lost the bytes, which reading again does not bring back.
+pub fn is_lost(err: &io::Error) -> bool {
+    use rustix::io::Errno;
+    let lost = [Errno::IO, Errno::BADMSG, Errno::UCLEAN].map(Errno::raw_os_error);
+    err.raw_os_error().is_some_and(|errno| lost.contains(&errno))
+}
+
 /// Creates a new, empty file that only we can read, for reading and writing.
 pub fn create(path: &Path) -> Result<File, DurableError> {
     OpenOptions::new().read(true).write(true).create_new(true).mode(FILE_MODE).open(path).map_err(at("create", path))

@@ -39,6 +39,7 @@ mod zst_tests;
 pub use codec::{XzReader, XzWriter, ZstdReader, ZstdWriter, reader, xz_reader, xz_writer, zstd_reader, zstd_writer};
 
 use crate::{
+    durable,
     fate::{Fate, Fateful, Stopped, Trouble},
     name::Compression,
     notice::Step,
@@ -141,6 +142,7 @@ impl Fateful for CompressError {
             {
                 Fate::Rotten
             }
+            CompressError::Read(err) if durable::is_lost(err) => Fate::Rotten,
             _ => Fate::Retry,
         }
     }

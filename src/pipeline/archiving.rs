@@ -5,21 +5,22 @@
 
 use super::{
     context::{Context, Ended, Failure},
-    lane::{Lane, NotNow, Range},
+    drafts,
+    lane::{Again, Lane, NotNow, Range, SegmentState, segment_of},
     packing::{self, Packed as PackedNow},
     records::local_manifests,
-    recovery,
     retry::{Outcome, Patience},
     spec::SourceSpec,
 };
 use crate::{
-    catalog::{NewPass, PieceRow},
+    archive::pack::SegmentChain,
+    catalog::{NewPass, PieceRow, PieceState},
     durable,
-    name::PassId,
+    name::{PassId, PieceName},
     notice::Notice,
     staging::{Packed, Piece},
 };
-use std::{sync::mpsc::SyncSender, time::Duration};
+use std::{collections::BTreeMap, sync::mpsc::SyncSender, time::Duration};
 
 /// How often a held source is looked at again.
 const HELD_WAIT: Duration = Duration::from_secs(60);
@@ -49,6 +50,7 @@ pub fn run(ctx: &Context, out: SyncSender<Piece<Packed>>) {
     let turn = |spec| Turn { spec, lane: None, pass_now: spec.pass_now, held: None, patience: Patience::default() };
     let mut turns: Vec<Turn> = ctx.options.sources.iter().map(turn).collect();
     loop {
+        let rings = ctx.bell.rings();
         let (mut worked, mut held) = (false, false);
         for turn in &mut turns {
             match turn.take(ctx, &out) {
@@ -68,16 +70,17 @@ pub fn run(ctx: &Context, out: SyncSender<Piece<Packed>>) {
             ctx.end(if held { Ended::Held } else { Ended::Complete });
             return;
         }
-        ctx.bell.wait(IDLE_WAIT);
+        ctx.bell.wait(rings, IDLE_WAIT);
     }
 }
 
 /// Whether anything is still on its way: pieces behind the archiver, or passes that have not ended. The pass of
 /// a held source does not count.
-fn is_busy(ctx: &Context, turns: &[Turn<'_>]) -> bool {
+fn is_busy(ctx: &Context, turns: &[Turn]) -> bool {
     let under_way = ctx.catalog.undelivered().map_or(true, |pieces| !pieces.is_empty());
-    let is_open = |turn: &Turn<'_>| ctx.catalog.open_pass(&turn.spec.name).map_or(true, |pass| pass.is_some());
-    under_way || turns.iter().any(|turn| turn.held.is_none() && is_open(turn))
+    let open =
+        |turn: &Turn| turn.held.is_none() && ctx.catalog.open_pass(&turn.spec.name).map_or(true, |pass| pass.is_some());
+    under_way || turns.iter().any(open)
 }
 
 impl Turn<'_> {
@@ -121,7 +124,7 @@ impl Turn<'_> {
         }
         let Some(pass) = self.due(ctx)? else { return Ok(Turned::Idle) };
         if self.lane.is_none() {
-            let draft = recovery::draft(ctx, &self.spec.name, pass)?;
+            let draft = drafts::find(ctx, &self.spec.name, pass, None)?;
             let resumed = ctx.catalog.resume_point(&self.spec.name, pass)?.is_some() || draft.is_some();
             self.lane = Some(Lane::open(ctx, self.spec, pass, Range::Rest { draft: draft.map(Box::new) })?);
             ctx.tell(Notice::PassStarted { source: self.spec.name.to_string(), pass: pass.to_string(), resumed });
@@ -180,32 +183,19 @@ impl Turn<'_> {
 
     /// Packs the range of a lost piece again, all of it in one turn.
     fn again(&mut self, ctx: &Context, lost: PieceRow, out: &SyncSender<Piece<Packed>>) -> Result<Turned, NotNow> {
-        let rows = ctx.catalog.pieces(&lost.packed.name.source, lost.packed.name.pass)?;
-        let done = rows
-            .iter()
-            .filter(|row| row.packed.replaces == Some(lost.packed.name.seq))
-            .max_by(|a, b| a.packed.position.cmp(&b.packed.position));
-        let before = rows
-            .iter()
-            .filter(|row| {
-                row.packed.replaces.is_none()
-                    && row.packed.position < lost.packed.position
-                    && row.packed.name.seq != lost.packed.name.seq
-            })
-            .max_by_key(|row| (row.packed.position.clone(), row.packed.segment.map(|segment| segment.index)));
-        let range = Range::Again {
-            lost: Box::new(lost.clone()),
-            before: before.cloned().map(Box::new),
-            done: done.cloned().map(Box::new),
-        };
-        let is_done = done.is_some_and(|row| row.packed.position >= lost.packed.position);
+        let PieceName { source, pass, seq, .. } = lost.packed.name.clone();
+        let rows = ctx.catalog.pieces(&source, pass)?;
+        let replaced = rows.iter().filter(|row| row.packed.replaces == Some(seq));
+        let done = replaced.max_by(|a, b| a.packed.position.cmp(&b.packed.position));
+        let only_one = lost.packed.segment.is_some();
+        let is_done = done.is_some_and(|row| only_one || row.packed.position >= lost.packed.position);
         if !is_done {
-            let mut lane = Lane::open(ctx, self.spec, lost.packed.name.pass, range)?;
-            let only_one = lost.packed.segment.is_some();
-            while matches!(
-                packing::pack_next(ctx, self.spec, &mut lane, Some(lost.packed.name.seq), out)?,
-                PackedNow::One
-            ) {
+            let before = done.or_else(|| before(&rows, &lost)).cloned();
+            let chain = chain_before(&rows, &lost);
+            let draft = drafts::find(ctx, &source, pass, Some(seq))?;
+            let range = Range::Again(Box::new(Again { lost: lost.clone(), before, chain, draft }));
+            let mut lane = Lane::open(ctx, self.spec, pass, range)?;
+            while matches!(packing::pack_next(ctx, self.spec, &mut lane, Some(seq), out)?, PackedNow::One) {
                 if only_one {
                     break;
                 }
@@ -215,4 +205,28 @@ impl Turn<'_> {
         ctx.bell.ring();
         Ok(Turned::Worked)
     }
+}
+
+/// The piece behind which the range of a lost one begins: the farthest before its end, be it of the walk or made
+/// again itself. Those that stand for parts of the lost one lie within its range.
+fn before<'a>(rows: &'a [PieceRow], lost: &PieceRow) -> Option<&'a PieceRow> {
+    let lost = &lost.packed;
+    let replaces: BTreeMap<u32, u32> =
+        rows.iter().filter_map(|row| Some((row.packed.name.seq, row.packed.replaces?))).collect();
+    let is_within = |row: &PieceRow| {
+        std::iter::successors(Some(row.packed.name.seq), |seq| replaces.get(seq).copied())
+            .any(|seq| seq == lost.name.seq)
+    };
+    rows.iter()
+        .filter(|row| row.packed.position < lost.position && !is_within(row))
+        .max_by_key(|row| (row.packed.position.clone(), row.packed.segment.map(|segment| segment.index)))
+}
+
+/// What the segment before a lost one has left for it, so that the last one tells the digest of the whole file.
+fn chain_before(rows: &[PieceRow], lost: &PieceRow) -> Option<SegmentChain> {
+    let (SegmentState { file, .. }, segment) = segment_of(lost)?;
+    rows.iter().filter(|row| row.state != PieceState::Retired).find_map(|row| {
+        let (state, of) = segment_of(row)?;
+        (of.index + 1 == segment.index && state.file.path == file.path).then_some(state.chain)?
+    })
 }

@@ -92,10 +92,17 @@ impl Bell {
         self.rung.notify_all();
     }
 
-    /// Waits for a ring, at most this long. Spurious wake-ups are fine: who waits looks again.
-    pub fn wait(&self, at_most: Duration) {
+    /// How often it was rung. To be asked before looking around, so that no ring is missed meanwhile.
+    pub fn rings(&self) -> u64 {
+        *self.rings.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits for a ring after those, at most this long. Spurious wake-ups are fine: who waits looks again.
+    pub fn wait(&self, after: u64, at_most: Duration) {
         let rings = self.rings.lock().unwrap_or_else(PoisonError::into_inner);
-        let _ = self.rung.wait_timeout(rings, at_most);
+        if *rings == after {
+            let _ = self.rung.wait_timeout(rings, at_most);
+        }
     }
 }
 
@@ -226,15 +233,17 @@ impl Context {
         Ok(format!("{host}/{}/{pass}/", self.source_id(source)?))
     }
 
-    /// What a step is told to have begun and ended with, around the work itself.
+    /// What a step is told to have begun and ended with, around the work itself. `resumed_at`: bytes of the input
+    /// that were worked through before.
     pub fn timed<R>(
         &self,
         step: Step,
         piece: &PieceName,
         len: u64,
+        resumed_at: u64,
         work: impl FnOnce() -> Result<(R, u64), Failure>,
     ) -> Result<R, Failure> {
-        self.tell(Notice::StepStarted { step, piece: piece.clone(), len, resumed_at: 0 });
+        self.tell(Notice::StepStarted { step, piece: piece.clone(), len, resumed_at });
         let began = Instant::now();
         let (made, output_len) = work()?;
         self.tell(Notice::StepEnded { step, piece: piece.clone(), input_len: len, output_len, took: began.elapsed() });

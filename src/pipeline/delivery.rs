@@ -81,7 +81,7 @@ pub(super) fn spec(size: u64, crc64: crate::vault::Crc64, class: &str) -> Object
 fn deliver_piece(ctx: &Context, piece: &Piece<Encrypted>) -> Result<(), Failure> {
     let name = piece.name();
     let record: SealedRecord = read_record(&ctx.staging.list_file(name, Encrypted::RECORD))?;
-    ctx.timed(Step::Upload, name, piece.len(), || {
+    ctx.timed(Step::Upload, name, piece.len(), 0, || {
         let manifest = ctx.staging.shelf_file::<Encrypted>(&record.manifest_file);
         deliver(ctx, &record.manifest_key, manifest, record.manifest.len, &record.manifest_sums, STANDARD)?;
         deliver(ctx, &record.key, piece.path().to_owned(), record.made.len, &record.sums, &ctx.options.storage_class)?;

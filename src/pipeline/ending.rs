@@ -17,9 +17,10 @@ use crate::{
     compress,
     durable::{self, at},
     fate::{Fate, Trouble},
+    name::{Encryption, PassId, SourceName},
     notice::Notice,
     staging::{Digest, Encrypted, HashingWriter, RecordError, Reservation, read_record, write_record},
-    vault::{Key, checksum::BlockSums},
+    vault::{Cause, Key, VaultError, checksum::BlockSums},
 };
 use serde::{Deserialize, Serialize};
 use std::{
@@ -33,6 +34,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 pub fn run(ctx: &Context) {
     while !ctx.is_stopping() {
+        let rings = ctx.bell.rings();
         let ended = persist(ctx, || {
             for pass in ready(ctx)? {
                 end_pass(ctx, &pass)?;
@@ -42,7 +44,7 @@ pub fn run(ctx: &Context) {
         if matches!(ended, Outcome::Stopped) {
             return;
         }
-        ctx.bell.wait(LOOK_EVERY);
+        ctx.bell.wait(rings, LOOK_EVERY);
     }
 }
 
@@ -61,6 +63,44 @@ fn ready(ctx: &Context) -> Result<Vec<PassRow>, Failure> {
     Ok(ready)
 }
 
+/// At a start: what a kill left of passes that have ended goes, and the rest keeps its room.
+pub fn recover(ctx: &Context, objects: &[String]) -> Result<(), Failure> {
+    for file_name in objects {
+        let path = ctx.staging.shelf_file::<Encrypted>(file_name);
+        let mut words = file_name.splitn(3, '.');
+        let open = match (words.next().map(str::parse::<SourceName>), words.next().map(str::parse::<PassId>)) {
+            (Some(Ok(source)), Some(Ok(pass))) => ctx.catalog.pass(&source, pass)?.filter(|row| row.ended.is_none()),
+            _ => None,
+        };
+        if open.is_none() {
+            durable::remove(&path)?;
+            continue;
+        }
+        let len = std::fs::metadata(&path).map_err(at("examine", &path))?.len();
+        let id = file_name.strip_suffix(Encryption::OpenPgp.suffix()).unwrap_or(file_name);
+        ctx.staging.budget().adopt(id, Reservation::draft(len, 0));
+    }
+    Ok(())
+}
+
+/// Throws away what was begun in the vault for pieces that were lost on the way: it costs money, and no listing
+/// shows it. Nothing of the pass is on its way any more.
+fn abort_uploads(ctx: &Context, prefix: &str) -> Result<(), Failure> {
+    let refused = |err: &VaultError| err.cause == Cause::Permission;
+    let uploads = match ctx.runtime.block_on(ctx.vault.uploads(prefix)) {
+        // Where we may not, a rule of the vault's owner has to.
+        Err(err) if refused(&err) => return Ok(()),
+        uploads => uploads?,
+    };
+    for (key, id) in uploads {
+        match ctx.runtime.block_on(ctx.vault.abort(&key, &id)) {
+            Err(err) if !refused(&err) => return Err(err.into()),
+            _ => ctx.catalog.forget_upload(key.as_str())?,
+        }
+    }
+    Ok(())
+}
+
 fn end_pass(ctx: &Context, pass: &PassRow) -> Result<(), Failure> {
     let mut pieces = ctx.catalog.pieces(&pass.source, pass.pass)?;
     let retired: Vec<u32> =
@@ -75,6 +115,8 @@ fn end_pass(ctx: &Context, pass: &PassRow) -> Result<(), Failure> {
     tree.deliver(|out| write_tree(&ctx.options.state, &pieces, out))?;
     let index = PassObject { name: "index.json.zst", ctx, pass, prefix: &prefix };
     index.deliver(|out| write_index(ctx, pass, &pieces, &retired, &counts, out))?;
+
+    abort_uploads(ctx, &prefix)?;
 
     let lost: u64 = pieces.iter().map(|row| row.packed.lost).sum();
     ctx.catalog.end_pass(&pass.source, pass.pass, (ctx.clock)())?;
@@ -247,7 +289,14 @@ impl PassObject<'_> {
             }
             Err(err) => return Err(err.into()),
         };
-        deliver(ctx, &key, sealed, record.made.len, &record.sums, STANDARD)
+        match deliver(ctx, &key, sealed, record.made.len, &record.sums, STANDARD) {
+            Err(failure) if failure.fate == Fate::Rotten => {
+                // It is made again from what it was made of.
+                self.forget()?;
+                Err(Failure { fate: Fate::Retry, ..failure })
+            }
+            delivered => delivered,
+        }
     }
 
     fn seal(
@@ -288,10 +337,11 @@ impl PassObject<'_> {
     }
 
     fn forget(&self) -> Result<(), Failure> {
-        for encryption in [crate::name::Encryption::OpenPgp, crate::name::Encryption::None] {
+        // The record first: what is left on the shelf of a pass that has ended goes at the next start.
+        durable::remove(&self.record())?;
+        for encryption in [Encryption::OpenPgp, Encryption::None] {
             durable::remove(&self.ctx.staging.shelf_file::<Encrypted>(&self.file_name(encryption.suffix())))?;
         }
-        durable::remove(&self.record())?;
         self.ctx.staging.budget().release(&self.file_name(""));
         Ok(())
     }

@@ -37,7 +37,7 @@ pub struct Lane {
     pub roomy: bool,
 }
 
-/// A draft that a run before left behind, to go on with.
+/// A draft that was interrupted, to go on with.
 #[derive(Clone, Debug)]
 pub struct ResumedDraft {
     pub seq: u32,
@@ -57,12 +57,22 @@ impl<E: Into<Failure>> From<E> for NotNow {
     }
 }
 
+/// The range of a lost piece.
+pub struct Again {
+    pub lost: PieceRow,
+    /// The piece behind which what is still missing of the range begins.
+    pub before: Option<PieceRow>,
+    /// What the segment before a lost one left for it.
+    pub chain: Option<SegmentChain>,
+    pub draft: Option<ResumedDraft>,
+}
+
 /// What of the walk is to be packed.
 pub enum Range {
     /// On from where the pass is.
     Rest { draft: Option<Box<ResumedDraft>> },
-    /// What a lost piece held, once more; `done` is the farthest piece that stands for part of it already.
-    Again { lost: Box<PieceRow>, before: Option<Box<PieceRow>>, done: Option<Box<PieceRow>> },
+    /// What a lost piece held, once more.
+    Again(Box<Again>),
 }
 
 impl Lane {
@@ -89,22 +99,24 @@ impl Lane {
         let (cut, draft) = match range {
             Range::Rest { draft: Some(draft) } => {
                 seen_before += draft.mark.range.counts.seen;
-                let mut cut = walk(Position::After(path(&draft.mark.range.position)?));
-                cut.resume_draft(path(&Some(draft.mark.plan_last.clone()))?);
-                (cut, Some(draft))
+                (go_on(&draft, walk)?, Some(*draft))
             }
             Range::Rest { draft: None } => {
                 let last = ctx.catalog.resume_point(&spec.name, pass)?;
                 chain = last.as_ref().and_then(segment_of).and_then(|(state, _)| state.chain);
                 (resume(last.as_ref(), walk), None)
             }
-            Range::Again { lost, before, done } => {
-                let mut cut = again(&lost, before.as_deref(), done.as_deref(), walk);
-                cut.stop_after(lost.packed.position.clone());
-                (cut, None)
+            Range::Again(range) => {
+                chain = range.chain;
+                let mut cut = match &range.draft {
+                    Some(draft) => go_on(draft, walk)?,
+                    None => again(&range.lost, range.before.as_ref(), walk),
+                };
+                cut.stop_after(range.lost.packed.position.clone());
+                (cut, range.draft)
             }
         };
-        Ok(Lane { pass, tree, filter, cut, draft: draft.map(|draft| *draft), chain, seen_before, roomy: false })
+        Ok(Lane { pass, tree, filter, cut, draft, chain, seen_before, roomy: false })
     }
 
     /// Entries that the pass has seen, counted by the walk itself.
@@ -142,21 +154,25 @@ pub struct SegmentState {
     pub chain: Option<SegmentChain>,
 }
 
-fn segment_of(row: &PieceRow) -> Option<(SegmentState, SegmentRow)> {
+pub fn segment_of(row: &PieceRow) -> Option<(SegmentState, SegmentRow)> {
     let state = serde_json::from_str(row.packed.segment_state.as_deref()?).ok()?;
     Some((state, row.packed.segment?))
 }
 
-/// Bytes of every segment of the file but the last, which is shorter.
+/// Bytes of every segment of the file but the last, which is shorter, but lies where their length has put it.
 fn segment_len(segment: SegmentRow) -> u64 {
-    match segment.index {
-        0 | 1 => segment.len,
-        later => segment.offset / u64::from(later - 1),
-    }
+    segment.offset.checked_div(u64::from(segment.index.saturating_sub(1))).unwrap_or(segment.len)
 }
 
 fn path(field: &Option<PathField>) -> Result<SourcePath, Failure> {
     field.as_ref().and_then(PathField::get).ok_or_else(|| Failure::rotten("The mark of a draft names no path"))
+}
+
+/// Goes on with a draft, to the end of the plan that it was begun for.
+fn go_on(draft: &ResumedDraft, walk: impl FnOnce(Position) -> Cut<Walk>) -> Result<Cut<Walk>, Failure> {
+    let mut cut = walk(Position::After(path(&draft.mark.range.position)?));
+    cut.resume_draft(path(&Some(draft.mark.plan_last.clone()))?);
+    Ok(cut)
 }
 
 /// Goes on behind the farthest piece of the pass.
@@ -173,18 +189,13 @@ fn resume(last: Option<&PieceRow>, walk: impl FnOnce(Position) -> Cut<Walk>) -> 
 }
 
 /// Goes over the range of a lost piece again, behind what already stands for part of it.
-fn again(
-    lost: &PieceRow,
-    before: Option<&PieceRow>,
-    done: Option<&PieceRow>,
-    walk: impl FnOnce(Position) -> Cut<Walk>,
-) -> Cut<Walk> {
+fn again(lost: &PieceRow, before: Option<&PieceRow>, walk: impl FnOnce(Position) -> Cut<Walk>) -> Cut<Walk> {
     if let Some((SegmentState { file, .. }, segment)) = segment_of(lost) {
         let mut cut = walk(Position::At(file.path.clone()));
         cut.resume_segments(file, segment.count, segment_len(segment), segment.index);
         return cut;
     }
-    resume(done.or(before), walk)
+    resume(before, walk)
 }
 
 /// Opens the source, or says why it must be held: an archive of a source that is not there would say that

@@ -13,7 +13,7 @@ use super::{
 use crate::{
     archive::list::MemberList,
     compress::{Blocks, Compressor},
-    durable::at,
+    durable::{at, is_lost},
     fate::{Fate, Trouble},
     name::{Compression, PieceName},
     notice::{Notice, Step},
@@ -166,6 +166,23 @@ pub(super) fn list_len(ctx: &Context, name: &PieceName) -> u64 {
     std::fs::metadata(ctx.staging.list_file(name, Packed::RECORD)).map_or(0, |meta| meta.len())
 }
 
+/// Opens what a stage is given. What is not there any more is lost, unless it was moved on as it is by an attempt
+/// before this one.
+pub(super) fn open_input<A: Shelf, B: Shelf>(ctx: &Context, piece: &Piece<A>) -> Result<File, Failure> {
+    match File::open(piece.path()).or_else(|_| File::open(ctx.staging.forwarded::<A, B>(piece))) {
+        Err(err) if err.kind() == io::ErrorKind::NotFound => {
+            Err(Failure::rotten(format!("It is not on its shelf any more: {:?}", piece.path())))
+        }
+        opened => Ok(opened.map_err(at("open", piece.path()))?),
+    }
+}
+
+/// Bytes of the input behind the mark of a draft, if it has one.
+fn resumed_at(ctx: &Context, file_name: &str) -> u64 {
+    let record = read_record::<MarkRecord<serde_json::Value>>(&ctx.staging.mark_file(file_name));
+    record.map_or(0, |record| record.mark.input)
+}
+
 fn compress_piece(
     ctx: &Context,
     compressor: &mut Compressor,
@@ -184,8 +201,8 @@ fn compress_piece(
         made,
         blocks,
     };
-    ctx.timed(Step::Compress, name, piece.len(), || {
-        let input = File::open(piece.path()).map_err(at("open", piece.path()))?;
+    ctx.timed(Step::Compress, name, piece.len(), resumed_at(ctx, &file_name), || {
+        let input = open_input::<Packed, Compressed>(ctx, piece)?;
         let next = if options.method == Compression::None {
             check(ctx, &input, &clear, Step::Compress)?;
             write_record(&record_path, &record(clear.clone(), vec![[0, 0]]))?;
@@ -224,7 +241,11 @@ fn same(found: &Digest, expect: &Digest, what: &str) -> Result<(), Failure> {
 }
 
 fn read_failure(err: io::Error) -> Failure {
-    let fate = if crate::fate::Stopped::caused(&err) { Fate::Stopped } else { Fate::Retry };
+    let fate = match () {
+        () if crate::fate::Stopped::caused(&err) => Fate::Stopped,
+        () if is_lost(&err) => Fate::Rotten,
+        () => Fate::Retry,
+    };
     Failure { fate, trouble: Trouble::Staging, error: Box::new(err) }
 }
 

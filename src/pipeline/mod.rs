@@ -12,6 +12,7 @@
 mod archiving;
 mod context;
 mod delivery;
+mod drafts;
 mod ending;
 mod gate;
 mod lane;

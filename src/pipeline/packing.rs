@@ -2,29 +2,33 @@
 
 use super::{
     context::{Context, Failure},
+    drafts,
     lane::{Lane, NotNow, SegmentState},
     spec::{Names as KeyNames, SourceSpec},
 };
 use crate::{
     archive::{
         cut::{Plan, SegmentPlan},
-        entry::Walked,
+        entry::{Kind, Walked},
         manifest::ExceptionLine,
         names::Names,
         pack::{self, Mark, Outcome, PackError, PackJob, PathField},
     },
     catalog::{PackedRow, SegmentRow},
     durable::{self, at},
-    fate::{Fate, Stopped},
-    name::{Label, PieceName},
+    fate::{Fate, Stopped, Trouble},
+    name::{Label, PassId, PieceName},
     notice::{Notice, Severity, Step},
     path::SourcePath,
     staging::{Draft, Packed as PackedState, Piece, Reservation, Shelf, write_record},
 };
-use std::{cell::Cell, fs::File, sync::mpsc::SyncSender};
+use std::{cell::Cell, fs::File, path::Path, sync::mpsc::SyncSender, time::Duration};
 
 /// Suffix of the record from which the catalog's row of a packed piece is made again after a crash.
 pub(super) const ROW_RECORD: &str = ".row.json";
+
+/// How often a wait for room looks whether it is in vain.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 /// What came of it.
 pub enum Packed {
@@ -35,7 +39,11 @@ pub enum Packed {
 
 /// Bytes of a member list that one entry can take: the line without its path, and the path with its escapes.
 fn list_bound(plan: &Plan) -> u64 {
-    let line = |item: &Walked| 420 + 2 * item.path().as_bytes().len() as u64;
+    let target = |item: &Walked| match item {
+        Walked::Entry(entry) if entry.meta.kind == Kind::Symlink => entry.meta.size,
+        _ => 0,
+    };
+    let line = |item: &Walked| 420 + 2 * (item.path().as_bytes().len() as u64 + target(item));
     plan.items.iter().map(line).sum::<u64>() + 64 * 1024
 }
 
@@ -56,7 +64,7 @@ pub fn pack_next(
     let draft = lane.draft.take();
     let seq = match &draft {
         Some(draft) => draft.seq,
-        None => ctx.catalog.next_seq(&spec.name, lane.pass)?,
+        None => free_seq(ctx, spec, lane.pass)?,
     };
     let name = PieceName { source: spec.name.clone(), pass: lane.pass, seq, label: None };
     let id = name.id();
@@ -100,22 +108,56 @@ pub fn pack_next(
             Ok(Packed::One)
         }
         Err(Cannot::Failed(failure)) => {
-            // A draft that goes on later keeps its room.
-            if !ctx.staging.mark_file(&format!("{id}.tar")).exists() {
-                ctx.staging.budget().release(&id);
+            // What is kept of the draft takes room until it goes on.
+            match drafts::read_mark(ctx, &id) {
+                Some(mark) => drafts::keep(ctx, &id, &mark),
+                None => ctx.staging.budget().release(&id),
             }
             Err(NotNow::Failed(failure))
         }
     }
 }
 
+/// The next seq that no row has, and no draft that waits for its turn.
+fn free_seq(ctx: &Context, spec: &SourceSpec, pass: PassId) -> Result<u32, Failure> {
+    let mut seq = ctx.catalog.next_seq(&spec.name, pass)?;
+    let is_draft = |seq| {
+        let name = PieceName { source: spec.name.clone(), pass, seq, label: None };
+        ctx.staging.mark_file(&format!("{}.tar", name.id())).exists()
+    };
+    while is_draft(seq) {
+        seq += 1;
+    }
+    Ok(seq)
+}
+
 fn reserve(ctx: &Context, id: &str, need: Reservation) -> Result<(), Failure> {
     let budget = ctx.staging.budget();
-    if !budget.try_reserve(id, need) {
-        ctx.tell(Notice::WaitingForSpace { step: Step::Pack, wanted: need.0, free: budget.free() });
-        budget.reserve(id, need, &|| ctx.is_stopping())?;
+    if budget.try_reserve(id, need) {
+        return Ok(());
+    }
+    ctx.tell(Notice::WaitingForSpace { step: Step::Pack, wanted: need.0, free: budget.free() });
+    while !budget.try_reserve(id, need) {
+        if ctx.is_stopping() {
+            return Err(Stopped.into());
+        }
+        if budget.is_alone(id) {
+            return Err(no_room(ctx, need));
+        }
+        // Nothing behind the archiver will make room. Drafts could, but wait for their turn after this one.
+        if ctx.catalog.undelivered()?.is_empty() {
+            drafts::remove_others(ctx, id)?;
+        }
+        budget.wait(LOOK_EVERY);
     }
     Ok(())
+}
+
+fn no_room(ctx: &Context, need: Reservation) -> Failure {
+    let budget = ctx.staging.budget();
+    let what = "A piece needs {need} bytes of staging, of which only {free} are not taken by files of somebody else";
+    let what = what.replace("{need}", &need.0.to_string()).replace("{free}", &budget.free().to_string());
+    Failure { fate: Fate::Operator, trouble: Trouble::Staging, error: what.into() }
 }
 
 enum Cannot {
@@ -158,7 +200,7 @@ fn pack_plan(
         tar: draft.file().try_clone().map_err(at("open", draft.path()))?,
         list,
         from,
-        mark: &mut |mark: &Mark| write_record(&mark_path, mark).map_err(std::io::Error::other),
+        mark: &mut |mark: &Mark| drafts::write_mark(&mark_path, mark, replaces).map_err(std::io::Error::other),
         rule: &|number| lane.filter.rule(number).to_owned(),
         stop: &|| ctx.is_stopping(),
         progress: &|len| ctx.monitor.progress(Step::Pack, len.saturating_sub(told.replace(len))),
@@ -170,13 +212,8 @@ fn pack_plan(
         Ok(outcome) => outcome,
         Err(PackError::TooLarge { handed_back, .. }) => return Err(Cannot::TooLarge(handed_back)),
         Err(err) => {
-            let failure = Failure::from(err);
-            // What is durable behind a mark is worth going on with, whatever went wrong after it.
-            if failure.fate == Fate::Rotten {
-                return Err(Cannot::Failed(Failure { fate: Fate::Retry, ..failure }));
-            }
-            draft.keep_if_marked();
-            return Err(Cannot::Failed(failure));
+            let list = ctx.staging.tmp_file(&format!("{}.jsonl", name.id()));
+            return Err(Cannot::Failed(interrupted(err, draft, &list)?));
         }
     };
     lane.chain.clone_from(&packed.chain);
@@ -206,6 +243,19 @@ fn commit(
         ctx.tell(Notice::EntryException { source: name.source.to_string(), exception });
     }
     Ok(piece)
+}
+
+/// What of an interrupted draft is worth going on with, stays. What is durable behind a mark is, whatever went
+/// wrong after it.
+fn interrupted(err: PackError, draft: Draft<PackedState>, list: &Path) -> Result<Failure, Failure> {
+    let failure = Failure::from(err);
+    let is_rotten = failure.fate == Fate::Rotten;
+    let is_kept = !is_rotten && draft.keep_if_marked();
+    if !is_kept {
+        durable::remove(list)?;
+    }
+    // Of a rotten draft nothing is left: it is begun again.
+    Ok(Failure { fate: if is_rotten { Fate::Retry } else { failure.fate }, ..failure })
 }
 
 /// The tar and its member list, new or as a run before left them.

@@ -5,23 +5,20 @@
 
 use super::{
     context::{Context, Failure},
-    lane::ResumedDraft,
+    drafts, ending,
     middle::list_len,
     packing::ROW_RECORD,
     records::{CompressedRecord, SealedRecord},
 };
 use crate::{
-    archive::{list::MemberList, manifest::ExceptionLine, pack::Mark},
+    archive::{list::MemberList, manifest::ExceptionLine},
     catalog::{PackedRow, PieceState},
-    durable,
-    name::{PassId, PieceName, SourceName},
+    fate::Fate,
+    name::PieceName,
     notice::Notice,
     staging::{Backlog, Compressed, Encrypted, Packed, Piece, RecordError, Reservation, Shelf, read_record},
 };
-use std::{
-    collections::BTreeSet,
-    path::{Path, PathBuf},
-};
+use std::collections::BTreeSet;
 
 /// What every stage begins with.
 pub struct Recovered {
@@ -31,34 +28,28 @@ pub struct Recovered {
 }
 
 pub fn recover(ctx: &Context, backlog: Backlog) -> Result<Recovered, Failure> {
-    let Backlog { packed, compressed, encrypted, marks, .. } = backlog;
+    let Backlog { packed, compressed, encrypted, pass_objects, .. } = backlog;
     let packed = adopt(ctx, packed)?;
-    let compressed = adopt(ctx, compressed)?;
-    let encrypted = adopt(ctx, encrypted)?;
+    let compressed = move_on(ctx, adopt(ctx, compressed)?, move_on_compressed)?;
+    let encrypted = move_on(ctx, adopt(ctx, encrypted)?, move_on_sealed)?;
     let mut here: BTreeSet<String> = BTreeSet::new();
     for piece in &packed {
         hold(ctx, &mut here, piece, Reservation::standing(piece.len(), list_len(ctx, piece.name())));
     }
     for piece in &compressed {
-        let record = move_on_compressed(ctx, piece);
-        ignore_damage(record)?;
         hold(ctx, &mut here, piece, Reservation::standing(piece.len(), list_len(ctx, piece.name())));
     }
     for piece in &encrypted {
-        ignore_damage(move_on_sealed(ctx, piece))?;
         let manifest = piece.len() / 100 + list_len(ctx, piece.name());
         hold(ctx, &mut here, piece, Reservation::sealed(piece.len(), manifest, list_len(ctx, piece.name())));
     }
     for row in ctx.catalog.undelivered()? {
-        let name = row.name();
-        if !here.contains(&name.id()) {
-            let why = "It stands on no shelf";
-            ctx.tell(Notice::PieceRotten { piece: name.clone(), why: why.to_owned() });
-            ctx.catalog.set_retired(name, why)?;
-            ctx.staging.forget(name)?;
+        if !here.contains(&row.name().id()) {
+            give_up(ctx, row.name(), "It stands on no shelf")?;
         }
     }
-    hold_drafts(ctx, &marks, &here)?;
+    ending::recover(ctx, &pass_objects)?;
+    drafts::recover(ctx, &here)?;
     Ok(Recovered { packed, compressed, encrypted })
 }
 
@@ -67,12 +58,32 @@ fn hold<S: Shelf>(ctx: &Context, here: &mut BTreeSet<String>, piece: &Piece<S>, 
     ctx.staging.budget().adopt(&piece.name().id(), need);
 }
 
-/// A damaged record is found again by the stage that needs it, which then gives the piece up.
-fn ignore_damage(moved: Result<(), Failure>) -> Result<(), Failure> {
-    match moved {
-        Err(failure) if failure.fate == crate::fate::Fate::Rotten => Ok(()),
-        moved => moved,
+/// The range of this piece is packed again.
+fn give_up(ctx: &Context, name: &PieceName, why: &str) -> Result<(), Failure> {
+    ctx.tell(Notice::PieceRotten { piece: name.clone(), why: why.to_owned() });
+    ctx.catalog.set_retired(name, why)?;
+    Ok(ctx.staging.forget(name)?)
+}
+
+/// Brings rows up to the shelf on which their pieces stand. A row that cannot be brought up, because a record is
+/// damaged, would stop its piece at the end of its way; one that is up to date needs no record here, and a stage
+/// that does finds the damage itself.
+fn move_on<S: Shelf>(
+    ctx: &Context,
+    pieces: Vec<Piece<S>>,
+    of: impl Fn(&Context, &Piece<S>, PieceState) -> Result<(), Failure>,
+) -> Result<Vec<Piece<S>>, Failure> {
+    let mut kept = Vec::with_capacity(pieces.len());
+    for piece in pieces {
+        let name = piece.name();
+        let Some(row) = ctx.catalog.piece(&name.source, name.pass, name.seq)? else { continue };
+        match of(ctx, &piece, row.state) {
+            Err(failure) if failure.fate == Fate::Rotten => give_up(ctx, row.name(), &failure.chain())?,
+            Err(failure) => return Err(failure),
+            Ok(()) => kept.push(piece),
+        }
     }
+    Ok(kept)
 }
 
 /// Makes rows for pieces that have none, and clears away what is delivered or given up already.
@@ -122,59 +133,25 @@ fn adopt_row<S: Shelf>(ctx: &Context, piece: &Piece<S>) -> Result<bool, Failure>
     }
 }
 
-fn move_on_compressed(ctx: &Context, piece: &Piece<Compressed>) -> Result<(), Failure> {
+fn move_on_compressed(ctx: &Context, piece: &Piece<Compressed>, state: PieceState) -> Result<(), Failure> {
+    if state >= PieceState::Compressed {
+        return Ok(());
+    }
     let record: CompressedRecord = read_record(&ctx.staging.list_file(piece.name(), Compressed::RECORD))?;
     Ok(ctx.catalog.set_compressed(piece.name(), &record.row())?)
 }
 
-fn move_on_sealed(ctx: &Context, piece: &Piece<Encrypted>) -> Result<(), Failure> {
+fn move_on_sealed(ctx: &Context, piece: &Piece<Encrypted>, state: PieceState) -> Result<(), Failure> {
     let name = piece.name();
-    let compressed = read_record::<CompressedRecord>(&ctx.staging.list_file(name, Compressed::RECORD))?;
-    let row = ctx.catalog.piece(&name.source, name.pass, name.seq)?;
-    if row.is_some_and(|row| row.state == PieceState::Packed) {
+    if state >= PieceState::Sealed {
+        return Ok(());
+    }
+    if state == PieceState::Packed {
+        let compressed = read_record::<CompressedRecord>(&ctx.staging.list_file(name, Compressed::RECORD))?;
         ctx.catalog.set_compressed(name, &compressed.row())?;
     }
     let record: SealedRecord = read_record(&ctx.staging.list_file(name, Encrypted::RECORD))?;
     let (packed, _) = MemberList::open(&ctx.staging.list_file(name, Packed::RECORD))?;
     let archived = packed.range.counts.clean + packed.range.counts.changed;
     Ok(ctx.catalog.set_sealed(name, &record.row(archived))?)
-}
-
-/// Gives room to the archiver's drafts that go on, and removes those that cannot. One whose piece stands on a shelf
-/// already was committed.
-fn hold_drafts(ctx: &Context, marks: &[PathBuf], here: &BTreeSet<String>) -> Result<(), Failure> {
-    for path in marks {
-        let Some(id) = packed_draft(path) else { continue };
-        let list = ctx.staging.tmp_file(&format!("{id}.jsonl"));
-        match read_record::<Mark>(path) {
-            Ok(mark) if list.exists() && !here.contains(&id) => {
-                ctx.staging.budget().adopt(&id, Reservation::planned(mark.tar_len, mark.list_len));
-            }
-            _ => {
-                for file in [path, &ctx.staging.tmp_file(&format!("{id}.tar")), &list] {
-                    durable::remove(file)?;
-                }
-            }
-        }
-    }
-    Ok(())
-}
-
-/// The draft with which the archiver goes on in a pass, if there is one.
-pub fn draft(ctx: &Context, source: &SourceName, pass: PassId) -> Result<Option<ResumedDraft>, Failure> {
-    let seq = ctx.catalog.next_seq(source, pass)?;
-    let id = PieceName { source: source.clone(), pass, seq, label: None }.id();
-    let list = ctx.staging.tmp_file(&format!("{id}.jsonl"));
-    match read_record(&ctx.staging.mark_file(&format!("{id}.tar"))) {
-        Ok(mark) if list.exists() && ctx.staging.tmp_file(&format!("{id}.tar")).exists() => {
-            Ok(Some(ResumedDraft { seq, mark }))
-        }
-        _ => Ok(None),
-    }
-}
-
-/// The id of the piece whose packing this mark is of: its draft has no label yet.
-fn packed_draft(mark: &Path) -> Option<String> {
-    let name = mark.file_name()?.to_str()?.strip_suffix(".tar.mark")?;
-    name.rsplit('.').next()?.bytes().all(|b| b.is_ascii_digit()).then(|| name.to_owned())
 }

@@ -2,7 +2,7 @@
 
 use super::{
     context::{Context, Failure, system_clock},
-    middle::{Made, check, convert},
+    middle::{Made, check, convert, open_input},
     records::{CompressedRecord, SealedRecord, local_manifest, read_manifest},
 };
 use crate::{
@@ -78,9 +78,9 @@ impl Seal {
 pub fn seal_piece(ctx: &Context, piece: &Piece<Compressed>) -> Result<Piece<Encrypted>, Failure> {
     let name = piece.name();
     let compressed: CompressedRecord = read_record(&ctx.staging.list_file(name, Compressed::RECORD))?;
-    ctx.timed(Step::Encrypt, name, piece.len(), || {
+    ctx.timed(Step::Encrypt, name, piece.len(), 0, || {
         let mut seal = Seal::open(ctx)?;
-        let input = File::open(piece.path()).map_err(at("open", piece.path()))?;
+        let input = open_input::<Compressed, Encrypted>(ctx, piece)?;
         let suffix = format!("{}{}", piece.suffix(), seal.method().suffix());
         let (draft, made) = match &mut seal.encrypter {
             Some(encrypter) => {

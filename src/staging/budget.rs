@@ -57,6 +57,11 @@ impl Reservation {
         Reservation(grown(tar_len) + grown(tar_len) + list_len + manifest(list_len) + ROUNDING)
     }
 
+    /// An interrupted draft as it lies there, with its member list.
+    pub fn draft(tar_len: u64, list_len: u64) -> Reservation {
+        Reservation(tar_len + list_len + ROUNDING)
+    }
+
     /// A form of `len` bytes is on its shelf, and the next one will stand beside it.
     pub fn standing(len: u64, list_len: u64) -> Reservation {
         Reservation(len + grown(len) + list_len + manifest(list_len) + ROUNDING)
@@ -100,6 +105,16 @@ impl Budget {
             held.pieces.insert(id.to_owned(), need.0);
         }
         fits
+    }
+
+    /// Whether nothing else is held, so that waiting for room is in vain.
+    pub fn is_alone(&self, id: &str) -> bool {
+        self.held().pieces.keys().all(|held| held == id)
+    }
+
+    /// Waits until something is given back, or this long.
+    pub fn wait(&self, at_most: Duration) {
+        let _ = self.freed.wait_timeout(self.held(), at_most);
     }
 
     /// Waits until there is room; what is behind the archiver goes on meanwhile and makes it.

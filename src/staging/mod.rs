@@ -82,8 +82,8 @@ pub struct Backlog {
     pub packed: Vec<Piece<Packed>>,
     pub compressed: Vec<Piece<Compressed>>,
     pub encrypted: Vec<Piece<Encrypted>>,
-    /// Marks of drafts that may go on.
-    pub marks: Vec<PathBuf>,
+    /// Listings and indexes of passes on their way to the vault, on the last shelf.
+    pub pass_objects: Vec<String>,
     /// Names that are not ours; left alone, but they count against the cap.
     pub foreign: Vec<PathBuf>,
 }
@@ -150,10 +150,14 @@ impl Staging {
         self.root.join(S::DIR).join(file_name)
     }
 
-    /// Begins a draft, in place of an older one of that name.
+    /// Names of all marks in `tmp/`.
+    pub fn marks(&self) -> Result<Vec<String>, StagingError> {
+        Ok(self.names(TMP)?.into_iter().filter(|name| name.ends_with(MARK)).collect())
+    }
+
+    /// Begins a draft, in place of an older one of that name, whose mark goes first: it is none of the new one.
     pub fn draft<S: Shelf>(&self, file_name: &str) -> Result<Draft<S>, StagingError> {
         let tmp = self.tmp_file(file_name);
-        // The mark first: it is only true of the older one.
         durable::remove(&self.mark_file(file_name))?;
         durable::remove(&tmp)?;
         Ok(Draft::new(durable::create(&tmp)?, tmp, self.mark_file(file_name)))
@@ -173,11 +177,17 @@ impl Staging {
         Ok(Piece::at(name.clone(), &dest).map_err(at("examine", &dest))?)
     }
 
-    /// Moves a piece to the next shelf as it is, for methods `none`.
+    /// Where a piece stands that was moved to the next shelf as it is.
+    pub fn forwarded<A: Shelf, B: Shelf>(&self, piece: &Piece<A>) -> PathBuf {
+        self.root.join(B::DIR).join(piece.path().file_name().expect("a file on a shelf has a name"))
+    }
+
+    /// Moves a piece to the next shelf as it is, for methods `none`. May be repeated.
     pub fn forward<A: Shelf, B: Shelf>(&self, piece: &Piece<A>) -> Result<Piece<B>, StagingError> {
-        let file_name = piece.path().file_name().expect("a file on a shelf has a name");
-        let dest = self.root.join(B::DIR).join(file_name);
-        durable::rename(piece.path(), &dest)?;
+        let dest = self.forwarded::<A, B>(piece);
+        if piece.path().exists() || !dest.exists() {
+            durable::rename(piece.path(), &dest)?;
+        }
         Ok(Piece::at(piece.name().clone(), &dest).map_err(at("examine", &dest))?)
     }
 
@@ -227,9 +237,7 @@ impl Staging {
             let has_mark = names.binary_search(&format!("{}{MARK}", draft_of(base))).is_ok();
             if !is_ours(name) {
                 backlog.foreign.push(path);
-            } else if name.ends_with(MARK) && names.binary_search(&base.to_owned()).is_ok() {
-                backlog.marks.push(path);
-            } else if name.ends_with(MARK) || !has_mark {
+            } else if name.ends_with(MARK) && names.binary_search(&base.to_owned()).is_err() || !has_mark {
                 durable::remove(&path)?;
             }
         }
@@ -246,7 +254,7 @@ impl Staging {
         for file_name in self.names(S::DIR)? {
             let path = self.root.join(S::DIR).join(&file_name);
             let Some((name, _)) = piece::split(&file_name) else {
-                if !is_manifest(&file_name) && !piece::is_pass_object(&file_name) {
+                if S::DIR != Encrypted::DIR || !is_manifest(&file_name) && !piece::is_pass_object(&file_name) {
                     foreign.push(path);
                 }
                 continue;
@@ -270,6 +278,8 @@ impl Staging {
             let id = id_of(&name);
             if is_manifest(&name) && !id.is_some_and(|id| sealed.contains(&id)) {
                 durable::remove(&self.root.join(Encrypted::DIR).join(&name))?;
+            } else if piece::is_pass_object(&name) {
+                backlog.pass_objects.push(name);
             }
         }
         for name in self.names(LIST)? {

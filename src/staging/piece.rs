@@ -150,9 +150,10 @@ impl<S: Shelf> Draft<S> {
         &self.mark
     }
 
-    /// Leaves the draft where it is if a mark says where it goes on; else it is removed.
-    pub fn keep_if_marked(mut self) {
+    /// Leaves the draft where it is if a mark says where it goes on; else it is removed. Tells which.
+    pub fn keep_if_marked(mut self) -> bool {
         self.keep = self.mark.exists();
+        self.keep
     }
 
     /// Publishes something that is not a piece (a manifest, a listing) under its own name.

@@ -1,0 +1,140 @@
+//! Drafts of the archiver that were interrupted and go on: after a restart, and after a failure in the same run.
+//!
+//! A mark beside a draft says how far it is durable and for which range it was begun. Who opens a lane looks for
+//! the draft of its range, so whatever else had to be done first, no draft is taken for another or overwritten.
+
+use super::{
+    context::{Context, Failure},
+    lane::ResumedDraft,
+};
+use crate::{
+    archive::pack::Mark,
+    catalog::PieceState,
+    durable::{self, DurableError},
+    name::{PassId, SourceName},
+    staging::{RecordError, Reservation, read_record, write_record},
+};
+use serde::{Deserialize, Serialize};
+use std::{collections::BTreeSet, path::Path};
+
+/// What stands in the mark of a draft.
+#[derive(Debug, Serialize, Deserialize)]
+struct DraftRecord {
+    mark: Mark,
+    /// The seq of the lost piece whose range this is.
+    replaces: Option<u32>,
+}
+
+/// Records how far a draft has come.
+pub fn write_mark(path: &Path, mark: &Mark, replaces: Option<u32>) -> Result<(), DurableError> {
+    write_record(path, &DraftRecord { mark: mark.clone(), replaces })
+}
+
+/// The mark of the draft of this id, if it has one.
+pub fn read_mark(ctx: &Context, id: &str) -> Option<Mark> {
+    let record: DraftRecord = read_record(&ctx.staging.mark_file(&format!("{id}.tar"))).ok()?;
+    Some(record.mark)
+}
+
+/// A draft in `tmp/`.
+struct Found {
+    id: String,
+    source: SourceName,
+    pass: PassId,
+    seq: u32,
+    record: Result<DraftRecord, RecordError>,
+}
+
+/// The draft of this range, if one was interrupted.
+pub fn find(
+    ctx: &Context,
+    source: &SourceName,
+    pass: PassId,
+    replaces: Option<u32>,
+) -> Result<Option<ResumedDraft>, Failure> {
+    for found in all(ctx)? {
+        if found.source == *source
+            && found.pass == pass
+            && let Ok(record) = found.record
+            && record.replaces == replaces
+        {
+            return Ok(Some(ResumedDraft { seq: found.seq, mark: record.mark }));
+        }
+    }
+    Ok(None)
+}
+
+/// At a start: keeps the room of drafts that will go on, and removes the others. `here`: ids of pieces on shelves,
+/// whose drafts were committed.
+pub fn recover(ctx: &Context, here: &BTreeSet<String>) -> Result<(), Failure> {
+    for found in all(ctx)? {
+        match &found.record {
+            Ok(record) if !here.contains(&found.id) && goes_on(ctx, &found, record)? => {
+                keep(ctx, &found.id, &record.mark);
+            }
+            _ => remove(ctx, &found.id)?,
+        }
+    }
+    Ok(())
+}
+
+/// Removes all drafts but this one, whose room is needed by who would otherwise wait for ever.
+pub fn remove_others(ctx: &Context, id: &str) -> Result<(), Failure> {
+    for found in all(ctx)? {
+        if found.id != id {
+            remove(ctx, &found.id)?;
+            ctx.staging.budget().release(&found.id);
+        }
+    }
+    Ok(())
+}
+
+/// Removes a draft: its mark first, without which the rest is nothing.
+pub fn remove(ctx: &Context, id: &str) -> Result<(), Failure> {
+    let tar = format!("{id}.tar");
+    for path in [ctx.staging.mark_file(&tar), ctx.staging.tmp_file(&tar), ctx.staging.tmp_file(&format!("{id}.jsonl"))]
+    {
+        durable::remove(&path)?;
+    }
+    Ok(())
+}
+
+/// Holds no more room for an interrupted draft than it takes. More would be waited for by others, while it waits
+/// for its turn behind them.
+pub fn keep(ctx: &Context, id: &str, mark: &Mark) {
+    let tar = ctx.staging.tmp_file(&format!("{id}.tar"));
+    let len = std::fs::metadata(tar).map_or(mark.tar_len, |meta| meta.len());
+    ctx.staging.budget().adopt(id, Reservation::draft(len, mark.list_len));
+}
+
+/// Whether somebody will ask for the draft.
+fn goes_on(ctx: &Context, found: &Found, record: &DraftRecord) -> Result<bool, Failure> {
+    if !ctx.staging.tmp_file(&format!("{}.jsonl", found.id)).exists()
+        || !ctx.options.sources.iter().any(|spec| spec.name == found.source)
+    {
+        return Ok(false);
+    }
+    let open = ctx.catalog.open_pass(&found.source)?.filter(|pass| pass.pass == found.pass);
+    Ok(match (open, record.replaces) {
+        (None, _) => false,
+        (Some(pass), None) => pass.seen.is_none(),
+        (Some(_), Some(seq)) => {
+            let lost = ctx.catalog.piece(&found.source, found.pass, seq)?;
+            lost.is_some_and(|row| row.state == PieceState::Retired && !row.replaced_done)
+        }
+    })
+}
+
+fn all(ctx: &Context) -> Result<Vec<Found>, Failure> {
+    let mut found = Vec::new();
+    for file_name in ctx.staging.marks()? {
+        let Some(id) = file_name.strip_suffix(".tar.mark") else { continue };
+        let mut words = id.splitn(3, '.');
+        let (Some(source), Some(pass), Some(seq)) = (words.next(), words.next(), words.next()) else { continue };
+        // The draft of another stage has a label and more suffixes.
+        let (Ok(source), Ok(pass), Ok(seq)) = (source.parse(), pass.parse(), seq.parse()) else { continue };
+        let record = read_record(&ctx.staging.tmp_file(&file_name));
+        found.push(Found { id: id.to_owned(), source, pass, seq, record });
+    }
+    Ok(found)
+}

@@ -1,0 +1,105 @@
+//! The disk of staging: never more of it than allowed, and nothing lost when it is full all the same.
+
+use crate::{
+    check::{Compare, assert_right, judge},
+    source::{self, Random, sh},
+    world::{Setup, World},
+};
+use std::{fs, os::unix::fs::MetadataExt, path::Path, thread, time::Duration};
+
+/// Bytes of allocated blocks below a directory, itself included, as `du` counts them.
+fn allocated(dir: &Path) -> u64 {
+    let own = fs::metadata(dir).map_or(0, |meta| 512 * meta.blocks());
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+    own + entries
+        .map(|entry| match entry.file_type() {
+            Ok(kind) if kind.is_dir() => allocated(&entry.path()),
+            // What goes away meanwhile takes nothing.
+            _ => fs::symlink_metadata(entry.path()).map_or(0, |meta| 512 * meta.blocks()),
+        })
+        .sum::<u64>()
+}
+
+/// The most that staging takes during a run, and the samples taken.
+fn highest(world: &World) -> (u64, u32) {
+    let mut running = world.start();
+    let (mut highest, mut samples) = (0, 0);
+    while running.is_running() {
+        highest = highest.max(allocated(&world.path("staging")));
+        samples += 1;
+        thread::sleep(Duration::from_millis(2));
+    }
+    assert_eq!(judge(world, &running.wait(), Compare::Equal), Vec::<String>::new());
+    (highest, samples)
+}
+
+/// Entries that are nothing but metadata, so that lists and manifests are as large as they get.
+fn names(root: &Path) {
+    for n in 0..1500 {
+        fs::write(root.join(format!("{n:04}-{}", "x".repeat(60))), "").unwrap();
+    }
+    for n in 0..100 {
+        std::os::unix::fs::symlink("y/".repeat(900), root.join(format!("link-{n}"))).unwrap();
+    }
+}
+
+/// Just as large as a piece may be.
+fn full(root: &Path) {
+    let mut random = Random::new(5);
+    for n in 0..12 {
+        fs::write(root.join(n.to_string()), random.bytes((1 << 20) - 6000)).unwrap();
+    }
+}
+
+#[test]
+fn staging_never_takes_more_than_its_cap() {
+    // On a real disk: there directories take blocks, too.
+    for (what, source) in [("mixed", source::mixed as fn(&Path)), ("names", names), ("full", full)] {
+        for encrypted in [false, true] {
+            let setup = Setup { encrypted, ..Setup::default() };
+            let world = World::at(tempfile::TempDir::new().unwrap(), setup, source);
+            let (highest, samples) = highest(&world);
+            let part = highest as f64 / world.setup.cap as f64;
+            println!("{what}, encrypted {encrypted}: max/cap {part:.3}, {samples} samples");
+            assert!(highest <= world.setup.cap, "{what}: {highest} of {}", world.setup.cap);
+        }
+    }
+}
+
+/// A disk of its own for staging, of this size; gone with its world.
+struct SmallDisk<'a>(&'a World);
+
+impl<'a> SmallDisk<'a> {
+    fn mount(world: &'a World, bytes: u64) -> SmallDisk<'a> {
+        sh(&world.path(""), &format!("mkdir -m 700 staging; mount -t tmpfs -o size={bytes} none staging"));
+        SmallDisk(world)
+    }
+
+    fn grow(&self, bytes: u64) {
+        sh(&self.0.path(""), &format!("mount -o remount,size={bytes} staging"));
+    }
+}
+
+impl Drop for SmallDisk<'_> {
+    fn drop(&mut self) {
+        sh(&self.0.path(""), "umount staging");
+    }
+}
+
+#[test]
+fn a_full_disk_ends_a_run_with_the_queue_kept_and_room_lets_it_go_on() {
+    if !rustix::process::geteuid().is_root() {
+        println!("Only root can mount a small disk: not tested");
+        return;
+    }
+    for bytes in [4 << 10, 100 << 10, 700 << 10, 1200 << 10, 1900 << 10] {
+        let world = World::new(Setup { cap: 64 << 20, ..Setup::default() }, source::mixed);
+        let disk = SmallDisk::mount(&world, bytes);
+        let ran = world.run();
+        assert_eq!(ran.code, Some(6), "{bytes}: {}", ran.log);
+        let told = ran.log.lines().find(|line| line.contains("ERROR") && line.contains("No space left on device"));
+        assert!(told.is_some_and(|line| line.contains("trouble=\"staging\"")), "{bytes}: {}", ran.log);
+        disk.grow(64 << 20);
+        assert_right(&world, Compare::Equal, &format!("{bytes} bytes"));
+    }
+}
