@@ -12,19 +12,17 @@ use std::{
     collections::BTreeSet,
     fs,
     process::{Child, Command},
-    thread,
     time::{Duration, Instant},
 };
 
 /// What must have happened by then, or never will.
 const WAIT: Duration = Duration::from_secs(40);
 
-/// Looks until it is so; how long it takes does not matter.
+/// Looks until it is so; every look is a process, so there is no need to rest between them.
 fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
     let began = Instant::now();
     while !is_so() {
         assert!(began.elapsed() < WAIT, "Waited in vain until {what}");
-        thread::sleep(Duration::from_millis(50));
     }
 }
 

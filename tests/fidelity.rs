@@ -131,6 +131,12 @@ impl Archived {
         let seen = &self.source[&path];
         let mode = format!("{:0>4}", seen.mode);
         assert_eq!(member["mode"], mode.as_str(), "{}", shown(&path));
+        let types = [("f", "file"), ("d", "dir"), ("l", "symlink"), ("p", "fifo"), ("c", "char"), ("b", "block")];
+        assert!(types.contains(&(seen.kind.as_str(), member["type"].as_str().unwrap())), "{}", shown(&path));
+        let mtime = member["mtime"].as_str().unwrap().strip_suffix('Z').unwrap();
+        assert_eq!(seen.mtime.strip_suffix('0'), Some(mtime), "{}", shown(&path));
+        let is_alone = member["nlink"] == 1 || seen.kind == "d";
+        assert_eq!(has_note(member, "linked") || has_note(member, "hardlink"), !is_alone, "{}", shown(&path));
         assert_eq!(format!("{}:{}", member["uid"], member["gid"]), seen.owner, "{}", shown(&path));
         if seen.kind == "f" && !has_note(member, "ancestor") {
             let sum = if segment.is_null() { &member["sha256"] } else { &member["file_sha256"] };

@@ -22,8 +22,8 @@ const LEN: usize = 3 << 20;
 /// A source of `a`, `m` (which is read in three goes) and `z`, with `d/inside` between them, and a secret outside.
 fn world(retries: u32) -> World {
     let mut world = World::new();
-    world.setup.max_size = "8MiB".to_owned();
-    world.setup.cap = "64MiB".to_owned();
+    "8MiB".clone_into(&mut world.setup.max_size);
+    "64MiB".clone_into(&mut world.setup.cap);
     world.setup.pack = format!("retries = {retries}");
     for (name, byte) in [("a", b'a'), ("m", b'm'), ("n", b'n'), ("z", b'z')] {
         fs::write(world.source.join(name), vec![byte; if name == "m" { LEN } else { 5000 }]).unwrap();
@@ -103,8 +103,12 @@ fn note(world: &World, path: &str) -> Value {
         .unwrap()
 }
 
+fn rename(from: &Path, to: &Path) {
+    assert!(Command::new("mv").arg("-T").args([from, to]).status().unwrap().success());
+}
+
 fn append(path: &Path) {
-    OpenOptions::new().append(true).open(path).unwrap().write_all(&[b'+'; 2_000_000]).unwrap();
+    OpenOptions::new().append(true).open(path).unwrap().write_all(&vec![b'+'; 2_000_000]).unwrap();
 }
 
 #[test]
@@ -173,8 +177,10 @@ fn a_file_that_is_removed_while_it_is_read_is_archived_whole() {
 /// Changes something behind `m`, after it was listed and before it is opened.
 fn swapped(change: impl FnOnce(&World), code: i32, expected: Vec<(String, String, String)>) -> World {
     let world = world(3);
-    assert_eq!(run_while(&world, change), code);
+    let ended = run_while(&world, change);
+    // Before all else: what leaked?
     unpacked(&world);
+    assert_eq!(ended, code);
     assert_eq!(exceptions(&world), expected);
     world
 }
@@ -198,12 +204,13 @@ fn a_symlink_in_place_of_a_file_leads_nowhere() {
 #[test]
 fn a_symlink_in_place_of_a_directory_leads_nowhere() {
     let swap = |world: &World| {
-        fs::rename(world.source.join("o"), world.root.path().join("o")).unwrap();
+        rename(&world.source.join("o"), &world.root.path().join("o"));
         symlink(world.root.path().join("outside"), world.source.join("o")).unwrap();
     };
     let world = world(3);
-    assert_eq!(run_while(&world, swap), 3);
+    let ended = run_while(&world, swap);
     unpacked(&world);
+    assert_eq!(ended, 3);
     let found = exceptions(&world);
     assert!(found.contains(&told("o/inside", "replaced", "loss")[0]), "{found:?}");
 }
@@ -217,9 +224,24 @@ fn a_fifo_or_another_file_in_place_of_a_file_is_not_opened() {
     swapped(fifo, 3, told("n", "replaced", "loss"));
     let other = |world: &World| {
         fs::write(world.root.path().join("new"), "another").unwrap();
-        fs::rename(world.root.path().join("new"), world.source.join("n")).unwrap();
+        rename(&world.root.path().join("new"), &world.source.join("n"));
     };
     swapped(other, 3, told("n", "replaced", "loss"));
+}
+
+#[test]
+fn a_source_that_goes_away_while_it_is_read_is_held_and_not_archived_as_gone() {
+    let world = world(3);
+    let away = |world: &World| fs::remove_dir_all(&world.source).unwrap();
+    assert_eq!(run_while(&world, away), 75);
+    let is_piece = |key: &String| key.contains(".tar.") || key.contains("index");
+    assert!(!world.objects().iter().any(is_piece), "{:?}", world.objects());
+    fs::create_dir(&world.source).unwrap();
+    fs::write(world.source.join("back"), "again").unwrap();
+    world.run_once().expect(0);
+    let to = world.dir("together");
+    world.keys().iter().for_each(|key| drop(world.open_piece_alone(key, &to)));
+    assert_eq!(fs::read_to_string(to.join("back")).unwrap(), "again");
 }
 
 fn inject(world: &World, name: &str, what: &str) -> i32 {

@@ -13,12 +13,13 @@ use crate::{
         manifest::ExceptionLine,
         names::Names,
         pack::{self, Mark, Outcome, PackError, PackJob, PathField},
+        tree::{SourceError, Tree},
     },
     catalog::{PackedRow, SegmentRow},
     durable::{self, at},
     fate::{Fate, Stopped, Trouble},
     name::{Label, PassId, PieceName},
-    notice::{Notice, Severity, Step},
+    notice::{Notice, Reason, Severity, Step},
     path::SourcePath,
     staging::{Draft, Packed as PackedState, Piece, Reservation, Shelf, write_record},
 };
@@ -200,7 +201,10 @@ fn pack_plan(
         tar: draft.file().try_clone().map_err(at("open", draft.path()))?,
         list,
         from,
-        mark: &mut |mark: &Mark| drafts::write_mark(&mark_path, mark, replaces).map_err(std::io::Error::other),
+        mark: &mut |mark: &Mark| {
+            still_there(&lane.tree, &mark.range).map_err(std::io::Error::other)?;
+            drafts::write_mark(&mark_path, mark, replaces).map_err(std::io::Error::other)
+        },
         rule: &|number| lane.filter.rule(number).to_owned(),
         stop: &|| ctx.is_stopping(),
         progress: &|len| ctx.monitor.progress(Step::Pack, len.saturating_sub(told.replace(len))),
@@ -216,9 +220,21 @@ fn pack_plan(
             return Err(Cannot::Failed(interrupted(err, draft, &list)?));
         }
     };
+    if let Err(err) = still_there(&lane.tree, &packed.range) {
+        draft.keep_if_marked();
+        return Err(err.into());
+    }
     lane.chain.clone_from(&packed.chain);
     let piece = commit(ctx, name, &packed, planned, draft)?;
     Ok((piece, handed_back))
+}
+
+/// What vanished or failed says nothing of the entries when the whole source went away under them: then nothing
+/// of it may become durable.
+fn still_there(tree: &Tree, range: &pack::Range) -> Result<(), SourceError> {
+    let is_doubtful = |reason| !matches!(reason, Reason::Socket | Reason::Mount | Reason::Deep | Reason::Metadata);
+    let doubts = range.exceptions.iter().any(|line| is_doubtful(line.reason));
+    if doubts { tree.check() } else { Ok(()) }
 }
 
 /// The commit of a piece: records are durable first, then the tar gets its name, then the row.

@@ -19,6 +19,7 @@ pub struct Seen {
     pub owner: String,
     /// Of a directory nothing: it depends on the filesystem.
     pub size: String,
+    /// RFC 3339 in UTC, with ten digits behind the point as `find` writes them.
     pub mtime: String,
     pub link: Vec<u8>,
     /// Of a device its number; of a file with content the SHA-256 of it.
@@ -32,7 +33,7 @@ pub struct Seen {
 /// By path relative to the tree; the root is the empty path.
 pub type Snapshot = BTreeMap<Vec<u8>, Seen>;
 
-const FORMAT: &str = r"%P\0%y\0%m\0%U:%G\0%s\0%T@\0%l\0%D:%i\0";
+const FORMAT: &str = r"%P\0%y\0%m\0%U:%G\0%s\0%TY-%Tm-%TdT%TH:%TM:%TS\0%l\0%D:%i\0";
 const FIELDS: usize = 8;
 
 pub fn snapshot(dir: &Path) -> Snapshot {
@@ -83,7 +84,11 @@ fn of<'a>(all: &'a mut Snapshot, path: &[u8]) -> &'a mut Seen {
 
 fn script(dir: &Path, script: &str) -> Vec<u8> {
     let mut command = Command::new("bash");
-    command.args(["-c", &format!("set -eu -o pipefail; {script}")]).current_dir(dir).env("LC_ALL", "C");
+    command
+        .args(["-c", &format!("set -eu -o pipefail; {script}")])
+        .current_dir(dir)
+        .env("LC_ALL", "C")
+        .env("TZ", "UTC");
     let output = command.stdin(Stdio::null()).stderr(Stdio::inherit()).output().unwrap();
     assert!(output.status.success(), "{script}");
     output.stdout
