@@ -230,6 +230,25 @@ fn a_fifo_or_another_file_in_place_of_a_file_is_not_opened() {
 }
 
 #[test]
+fn a_file_that_changes_between_its_segments_is_told_and_every_segment_still_opens() {
+    let mut world = world(3);
+    "1MiB".clone_into(&mut world.setup.max_size);
+    let change = |world: &World| {
+        let file = File::options().write(true).open(world.source.join("m")).unwrap();
+        file.write_all_at(b"new", 2_500_000).unwrap();
+        file.set_len(2_900_000).unwrap();
+    };
+    assert_eq!(run_while(&world, change), 3);
+    world.join_segments(&unpacked(&world).join("m"));
+    assert_eq!(fs::metadata(world.dir("together").join("m")).unwrap().len(), LEN as u64, "The layout stays");
+    let found = exceptions(&world);
+    assert!(
+        !found.is_empty() && found.iter().all(|(path, _, severity)| path == "m" && severity == "loss"),
+        "{found:?}"
+    );
+}
+
+#[test]
 fn a_source_that_goes_away_while_it_is_read_is_held_and_not_archived_as_gone() {
     let world = world(3);
     let away = |world: &World| fs::remove_dir_all(&world.source).unwrap();
