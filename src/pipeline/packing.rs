@@ -53,6 +53,24 @@ fn tar_bound(plan: &Plan, max_size: u64) -> u64 {
     (plan.tar_size + plan.tar_size / 20 + plan.members.saturating_mul(512).min(64 << 20) + (1 << 20)).min(max_size)
 }
 
+/// A piece of nothing but metadata has a member list and a manifest nearly as large as its tar. Where all of it would
+/// not fit below the smallest caps, the last members are handed back.
+fn within_cap(ctx: &Context, lane: &mut Lane, mut plan: Plan) -> Plan {
+    let most = ctx.staging.budget().most();
+    let mut handed_back = Vec::new();
+    while plan.segment.is_none()
+        && plan.items.len() > 1
+        && Reservation::planned(tar_bound(&plan, ctx.options.pack.max_size), list_bound(&plan)).0 > most
+    {
+        handed_back.splice(0..0, plan.items.split_off(plan.items.len() - plan.items.len().div_ceil(8)));
+    }
+    if !handed_back.is_empty() {
+        plan.members = plan.items.iter().filter(|item| matches!(item, Walked::Entry(_))).count() as u64;
+        lane.hand_back(handed_back);
+    }
+    plan
+}
+
 /// Packs the next plan of a lane. `replaces`: the seq of the lost piece whose range this is.
 pub fn pack_next(
     ctx: &Context,
@@ -63,6 +81,7 @@ pub fn pack_next(
 ) -> Result<Packed, NotNow> {
     let Some(plan) = lane.next_plan()? else { return Ok(Packed::End) };
     let draft = lane.draft.take();
+    let plan = if draft.is_none() { within_cap(ctx, lane, plan) } else { plan };
     let seq = match &draft {
         Some(draft) => draft.seq,
         None => free_seq(ctx, spec, lane.pass)?,

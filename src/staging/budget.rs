@@ -92,6 +92,11 @@ impl Budget {
         self.cap
     }
 
+    /// The most that a piece can have, when nothing else is held.
+    pub fn most(&self) -> u64 {
+        self.cap.saturating_sub(self.held().base)
+    }
+
     pub fn free(&self) -> u64 {
         self.cap.saturating_sub(self.held().total())
     }
