@@ -9,6 +9,8 @@
 mod check;
 #[path = "crash/check_tests.rs"]
 mod check_tests;
+#[path = "crash/corners.rs"]
+mod corners;
 #[path = "crash/disk.rs"]
 mod disk;
 #[path = "crash/kills.rs"]
