@@ -122,7 +122,8 @@ fn vault(world: &World, compare: Compare) -> Vec<String> {
             wrong.push(format!("{path} is left"));
         }
     }
-    if known != objects.iter().map(String::as_str).collect() {
+    // A record is durable before its object has its name; of a piece that was lost just then it is all that stays.
+    if !objects.iter().all(|key| known.contains(&**key)) {
         wrong.push(format!("The vault's records are of {known:?}, and it holds {objects:?}"));
     }
     let indexes: Vec<String> = objects.iter().filter(|key| key.contains("/index.json")).cloned().collect();
