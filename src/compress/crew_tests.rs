@@ -71,11 +71,9 @@ fn a_twin_that_fails_takes_nothing_with_it() {
     let options = options(Compression::Xz, 0, 2, STREAM_SIZE_MAX);
     let first = Compressor::new(&options).unwrap();
     let clear = text(6 * MIB, 1);
-    for _ in 0..2 {
-        // It ends too early, with blocks still with the pool.
-        let err = apply_with(&mut first.twin(), &clear, &mut Drip::new(&clear[..5 * MIB])).unwrap_err();
-        assert!(matches!(err, CompressError::Length { .. }), "{err}");
-    }
+    // It ends too early, with blocks still with the pool.
+    let err = apply_with(&mut first.twin(), &clear, &mut Drip::new(&clear[..5 * MIB])).unwrap_err();
+    assert!(matches!(err, CompressError::Length { .. }), "{err}");
     let mut turn = first.crew.begin();
     assert!((0..plan::slots(2)).all(|_| turn.take().is_some()));
     drop(turn);
