@@ -2,7 +2,7 @@
 # make check           all tests
 # make deps            the Debian packages that these need; the others call it
 # make install         DESTDIR= PREFIX=/usr
-# make bench           benchmarks
+# make bench           ratios to tar | xz | gpg, to zstd and to restic, in one run
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
@@ -51,8 +51,8 @@ rehearse: build
 check: deps
 	$(CARGO) test --locked --no-fail-fast
 
-bench: deps
-	$(CARGO) bench --locked
+bench: build
+	benches/speed.sh
 
 # Builds only where nothing is built yet, so that root needs no Rust: `make build && sudo make install`.
 $(BINARY):
