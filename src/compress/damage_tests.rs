@@ -84,7 +84,10 @@ fn failures_of_input_and_output_have_their_fates() {
         let mut sink = io::sink();
         let err = outcome(&options, &mut Failing(half(), || Stopped.into_io()), &mut sink);
         assert_eq!(err.fate(), Fate::Stopped);
+        // A disk that cannot read it any more will not read it later either; want of memory passes.
         let err = outcome(&options, &mut Failing(half(), || io::Error::from_raw_os_error(5)), &mut sink);
+        assert_eq!((err.fate(), err.trouble()), (Fate::Rotten, Trouble::Staging));
+        let err = outcome(&options, &mut Failing(half(), || io::Error::from_raw_os_error(12)), &mut sink);
         assert_eq!((err.fate(), err.trouble()), (Fate::Retry, Trouble::Staging));
         let err = outcome(&options, &mut Failing(half(), || io::ErrorKind::InvalidData.into()), &mut sink);
         assert_eq!(err.fate(), Fate::Rotten);
