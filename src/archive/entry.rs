@@ -63,6 +63,12 @@ impl Meta {
         (self.dev, self.ino, self.kind) == (other.dev, other.ino, other.kind)
     }
 
+    /// What was recorded of an inode, as it is found after a restart: device numbers are given anew at every mount.
+    pub fn as_mounted(self, now: &Meta) -> Meta {
+        let dev = if (self.ino, self.kind) == (now.ino, now.kind) { now.dev } else { self.dev };
+        Meta { dev, ..self }
+    }
+
     /// Whether the content cannot have changed between the two, as far as a filesystem tells.
     pub fn is_unchanged(&self, other: &Meta) -> bool {
         self.is_same_inode(other) && (self.size, self.mtime, self.ctime) == (other.size, other.mtime, other.ctime)

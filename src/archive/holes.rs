@@ -5,7 +5,10 @@
 
 use super::header::{BLOCK, padded};
 use rustix::fs::{SeekFrom, seek};
-use std::fs::File;
+use std::{
+    fs::File,
+    io::{self, BufRead},
+};
 
 /// Past this many regions the rest of a file counts as data: the memory for the map stays bounded.
 const EXTENTS_MAX: usize = 1_000_000;
@@ -78,6 +81,17 @@ pub fn map(extents: &[Extent], len: u64) -> Vec<u8> {
     let mut map = text.into_bytes();
     map.resize(padded(map.len() as u64) as usize, 0);
     map
+}
+
+/// The regions of a map that was written by [`map`], with the empty one at the end.
+pub fn read_map(text: impl BufRead) -> io::Result<Vec<Extent>> {
+    let mut lines = text.lines();
+    let mut number = || -> io::Result<u64> {
+        let line = lines.next().ok_or(io::ErrorKind::UnexpectedEof)??;
+        line.parse().map_err(|err| io::Error::new(io::ErrorKind::InvalidData, err))
+    };
+    let count = number()?;
+    (0..count).map(|_| Ok(Extent { offset: number()?, len: number()? })).collect()
 }
 
 #[cfg(test)]

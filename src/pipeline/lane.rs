@@ -10,7 +10,8 @@ use crate::{
         entry::{Entry, Walked},
         filter::Filter,
         header,
-        pack::{Mark, PathField, SegmentChain},
+        manifest::Segment,
+        pack::{Mark, MemberMark, PathField, SegmentChain},
         tree::{self, SourceError, Tree},
         walk::{self, Position, Walk},
     },
@@ -94,17 +95,19 @@ impl Lane {
             ancestor: header::ancestor,
         };
         let walk = |from| Cut::new(Walk::new(tree.clone(), filter.clone(), options, from), limits);
-        let mut chain = None;
+        let chain;
         let mut seen_before = ctx.catalog.totals(&spec.name, pass)?.walked;
         let (cut, draft) = match range {
-            Range::Rest { draft: Some(draft) } => {
-                seen_before += draft.mark.range.counts.seen;
-                (go_on(&draft, walk)?, Some(*draft))
-            }
-            Range::Rest { draft: None } => {
+            Range::Rest { draft } => {
                 let last = ctx.catalog.resume_point(&spec.name, pass)?;
                 chain = last.as_ref().and_then(segment_of).and_then(|(state, _)| state.chain);
-                (resume(last.as_ref(), walk), None)
+                match draft {
+                    Some(draft) => {
+                        seen_before += draft.mark.range.counts.seen;
+                        (go_on(&draft, walk)?, Some(*draft))
+                    }
+                    None => (resume(last.as_ref(), walk), None),
+                }
             }
             Range::Again(range) => {
                 chain = range.chain;
@@ -170,8 +173,20 @@ fn path(field: &Option<PathField>) -> Result<SourcePath, Failure> {
 
 /// Goes on with a draft, to the end of the plan that it was begun for.
 fn go_on(draft: &ResumedDraft, walk: impl FnOnce(Position) -> Cut<Walk>) -> Result<Cut<Walk>, Failure> {
-    let mut cut = walk(Position::After(path(&draft.mark.range.position)?));
-    cut.resume_draft(path(&Some(draft.mark.plan_last.clone()))?);
+    let mark = &draft.mark;
+    let mut cut = match &mark.member {
+        // What appeared between the last item and this file meanwhile is not of this pass.
+        Some(member) => walk(Position::At(member.file.path.clone())),
+        None => walk(Position::After(path(&mark.range.position)?)),
+    };
+    match &mark.member {
+        Some(MemberMark { file, segment: Some(Segment { index, count, offset, file_size }), len, .. }) => {
+            let segment =
+                SegmentRow { index: *index, count: *count, offset: *offset, len: *len, file_size: *file_size };
+            cut.resume_segments(file.clone(), segment.count, segment_len(segment), segment.index);
+        }
+        _ => cut.resume_draft(path(&Some(mark.plan_last.clone()))?),
+    }
     Ok(cut)
 }
 

@@ -90,9 +90,7 @@ pub fn pack_next(
     let id = name.id();
     let max_size = ctx.options.pack.max_size;
     let tar_max = if std::mem::take(&mut lane.roomy) { max_size } else { tar_bound(&plan, max_size) };
-    let tar_max = draft
-        .as_ref()
-        .map_or(tar_max, |draft| tar_max.saturating_add(draft.mark.tar_len).min(ctx.options.pack.max_size));
+    let tar_max = draft.as_ref().map_or(tar_max, |draft| tar_max.saturating_add(draft.mark.tar_len).min(max_size));
     let need = Reservation::planned(tar_max, list_bound(&plan) + draft.as_ref().map_or(0, |draft| draft.mark.list_len));
     reserve(ctx, &id, need)?;
     let planned = plan.tar_size;
@@ -207,9 +205,11 @@ fn pack_plan(
     from: Option<Mark>,
     replaces: Option<u32>,
 ) -> Result<(Piece<PackedState>, Vec<Walked>), Cannot> {
-    let begins_at = plan.items.first().map_or_else(SourcePath::root, |item| item.path().clone());
+    let marked = from.as_ref().and_then(|mark| mark.member.as_ref()).map(|member| member.file.path.clone());
+    let begins_at = plan.items.first().map(|item| item.path().clone()).or(marked).unwrap_or_else(SourcePath::root);
     let planned = Planned { begins_at, segment: plan.segment.clone(), replaces };
-    let (draft, list) = open_draft(ctx, name, &format!("{}.tar", name.id()), from.is_some())?;
+    let is_resumed = from.is_some();
+    let (draft, list) = open_draft(ctx, name, &format!("{}.tar", name.id()), is_resumed)?;
     let options = pack::Options { max_size: tar_max, ..ctx.options.pack.clone() };
     let mark_path = draft.mark_path().to_owned();
     let told = Cell::new(from.as_ref().map_or(0, |mark| mark.tar_len));
@@ -233,7 +233,8 @@ fn pack_plan(
     });
     let Outcome { packed, handed_back } = match packed {
         Ok(outcome) => outcome,
-        Err(PackError::TooLarge { handed_back, .. }) => return Err(Cannot::TooLarge(handed_back)),
+        // What a resumed draft has consumed besides stands in its mark alone: its range is walked again.
+        Err(PackError::TooLarge { handed_back, .. }) if !is_resumed => return Err(Cannot::TooLarge(handed_back)),
         Err(err) => {
             let list = ctx.staging.tmp_file(&format!("{}.jsonl", name.id()));
             return Err(Cannot::Failed(interrupted(err, draft, &list)?));

@@ -44,6 +44,28 @@ fn a_lost_piece_that_is_packed_again_for_longer_than_runs_last_is_finished() {
     assert!(on >= 5, "{resumed:?}");
 }
 
+#[test]
+fn the_only_file_of_a_draft_may_be_gone_or_too_large_when_it_goes_on() {
+    let large = |root: &Path| {
+        let mut random = Random::new(6);
+        ["a", "b", "c"].iter().for_each(|name| fs::write(root.join(name), random.bytes(14 << 20)).unwrap());
+    };
+    for script in ["rm b", "rm b c", "rm b; mkdir b; echo x > b/x", "head -c 10M /dev/zero | tr '\\0' x >> b"] {
+        let world = World::new(Setup { cap: 64 << 20, max_size: "15MiB", ..Setup::default() }, large);
+        let mut running = world.start();
+        let is_second = |name: &String| name.ends_with(".000002.tar.mark");
+        assert!(running.until(|_| world.staged("tmp").iter().any(is_second)), "{}", running.log());
+        running.kill();
+        sh(&world.source(), script);
+        let ran = world.run();
+        assert_eq!(judge(&world, &ran, Compare::Consistent), Vec::<String>::new(), "{script}\n{}", ran.log);
+        let named = "zstd -dqc vault/h1/data/*/*.manifest.jsonl.zst | grep -o '\"path\":\"[^\"]*' | cut -d '\"' -f 4";
+        let archived = sh(&world.path(""), &format!("{named} | sed 's|^b/0000..$|b|' | sort -u"));
+        let files = sh(&world.source(), "find . -printf '%P\\n' | sed 's|^$|./|' | sort");
+        assert_eq!(archived, files, "{script}");
+    }
+}
+
 /// Runs in new worlds up to ever later points, until something is on the disk.
 fn killed_when(first: u64, is_so: impl Fn(&World) -> bool) -> World {
     for point in (first..).step_by(3) {

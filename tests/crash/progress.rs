@@ -88,6 +88,24 @@ fn a_piece_that_is_packed_for_longer_than_runs_last_is_finished() {
     assert!(kills >= 5 && on >= 5, "{kills} kills, went on from {resumed:?}");
 }
 
+/// One file that nearly fills a piece, and one that becomes segments of as much.
+fn large_files(root: &Path) {
+    let mut random = Random::new(5);
+    fs::write(root.join("one"), random.bytes(14 << 20)).unwrap();
+    fs::write(root.join("parted"), random.bytes(20 << 20)).unwrap();
+}
+
+#[test]
+fn a_file_that_is_read_for_longer_than_runs_last_is_finished() {
+    let setup = Setup { cap: 64 << 20, max_size: "15MiB", compress: "level = 0", ..Setup::default() };
+    let world = World::new(setup, large_files);
+    let (kills, resumed) = kill_at_marks(&world, ".tar.mark", "stage=\"pack\"");
+    assert_right(&world, Compare::Equal, "packed in bits of a file");
+    let on = resumed.iter().filter(|at| **at > 1 << 20).count();
+    println!("packing large files: {kills} kills, {on} drafts went on, from {resumed:?}");
+    assert!(kills >= 8 && on >= 5, "{kills} kills, went on from {resumed:?}");
+}
+
 #[test]
 fn a_piece_that_is_compressed_for_longer_than_runs_last_is_finished() {
     let world = slow_compressing();

@@ -1,7 +1,11 @@
 //! The bytes of a file, or of a range of it: exactly as many as were announced, come what may.
 
-use super::{PackError, Packer, cache::Cache};
-use crate::archive::holes::Extent;
+use super::{
+    PackError, Packer,
+    cache::Cache,
+    packed::{Copied, HashState},
+    under_way::UnderWay,
+};
 use sha2::{Digest, Sha256};
 use std::{fs::File, io};
 
@@ -11,17 +15,6 @@ pub const BUFFER_LEN: usize = 1 << 20;
 const PAGE_LEN: u64 = 4096;
 /// Of holes and padding.
 static ZEROS: [u8; 1 << 16] = [0; 1 << 16];
-
-/// What is to be read.
-pub struct Range<'f> {
-    /// `None` when it could not be opened: all of it reads as lost.
-    pub file: Option<&'f File>,
-    /// Where the range begins in the file.
-    pub start: u64,
-    pub len: u64,
-    /// Regions with data, relative to `start`.
-    pub extents: &'f [Extent],
-}
 
 /// How far a range was read, and what was found.
 pub struct Reading {
@@ -58,6 +51,37 @@ impl Reading {
         }
     }
 
+    /// Goes on where a mark stands.
+    pub fn resume(copied: &Copied) -> Option<Reading> {
+        let file_sha256 = match &copied.file_sha256_state {
+            Some(state) => Some(state.hasher()?),
+            None => None,
+        };
+        Some(Reading {
+            at: copied.len,
+            sha256: copied.sha256_state.hasher()?,
+            lost: copied.lost,
+            trouble: copied.trouble,
+            ..Reading::new(file_sha256)
+        })
+    }
+
+    /// What a mark must say of it.
+    pub fn copied(&self, under_way: &UnderWay) -> Copied {
+        Copied {
+            member: under_way.member.clone(),
+            troubles: under_way.troubles.iter().map(Into::into).collect(),
+            tar_state: under_way.point.hasher().into(),
+            map_offset: under_way.map_offset,
+            is_sparse: under_way.is_sparse,
+            len: self.at,
+            sha256_state: HashState::from(&self.sha256),
+            file_sha256_state: self.file_sha256.as_ref().map(HashState::from),
+            lost: self.lost,
+            trouble: self.trouble,
+        }
+    }
+
     /// Whether nothing was read yet.
     pub fn is_fresh(&self) -> bool {
         self.at == 0 && !self.is_broken
@@ -72,7 +96,7 @@ impl Reading {
     }
 
     /// How much lies before the next change between data and hole, and whether it is data.
-    fn region(&mut self, range: &Range) -> (bool, u64) {
+    fn region(&mut self, range: &UnderWay) -> (bool, u64) {
         while range.extents.get(self.extent).is_some_and(|extent| extent.end() <= self.at) {
             self.extent += 1;
         }
@@ -87,9 +111,17 @@ impl Reading {
 impl Packer<'_> {
     /// Copies from where the reading stands to the end of the range. At the first failure it stops as broken; with
     /// `salvage` it goes on, and only what cannot be read becomes zeros.
-    pub fn copy(&mut self, range: &Range, reading: &mut Reading, salvage: bool) -> Result<(), PackError> {
+    ///
+    /// `file` is absent when it could not be opened: all that is left of the range is lost then.
+    pub fn copy(
+        &mut self,
+        file: Option<&File>,
+        range: &UnderWay,
+        reading: &mut Reading,
+        salvage: bool,
+    ) -> Result<(), PackError> {
         let mut buffer = std::mem::take(&mut self.buffer);
-        let done = self.copy_with(&mut buffer, range, reading, salvage);
+        let done = self.copy_with(&mut buffer, file, range, reading, salvage);
         self.buffer = buffer;
         done
     }
@@ -97,25 +129,27 @@ impl Packer<'_> {
     fn copy_with(
         &mut self,
         buffer: &mut [u8],
-        range: &Range,
+        file: Option<&File>,
+        range: &UnderWay,
         reading: &mut Reading,
         salvage: bool,
     ) -> Result<(), PackError> {
         reading.is_broken = false;
         let end = range.start + range.len;
-        let mut cache = range.file.map(|file| Cache::new(file, range.start + reading.at, end));
+        let mut cache = file.map(|file| Cache::new(file, range.start + reading.at, end));
         while reading.at < range.len {
             if (self.stop)() {
                 return Err(PackError::Stopped);
             }
             (self.progress)(self.tar.len());
+            self.mark_inside_if_due(range, reading)?;
             let (is_data, len) = reading.region(range);
             if !is_data {
                 reading.take(&ZEROS[..len.min(ZEROS.len() as u64) as usize]);
                 continue;
             }
             let at = range.start + reading.at;
-            let Some((file, cache)) = range.file.zip(cache.as_mut()).filter(|_| !reading.has_ended) else {
+            let Some((file, cache)) = file.zip(cache.as_mut()).filter(|_| !reading.has_ended) else {
                 self.lose(reading, len, at, None)?;
                 continue;
             };

@@ -5,7 +5,7 @@ use rustix::fs::{Advice, fadvise};
 use sha2::{Digest, Sha256};
 use std::{
     fs::File,
-    io,
+    io::{self, BufReader, Seek, SeekFrom},
     os::unix::fs::{FileExt, MetadataExt},
 };
 
@@ -30,9 +30,19 @@ pub struct Point {
 }
 
 impl Point {
+    /// Behind `len` bytes that the hasher has taken.
+    pub fn new(len: u64, hasher: Sha256) -> Point {
+        Point { len, hasher }
+    }
+
     /// Bytes before it.
     pub fn len(&self) -> u64 {
         self.len
+    }
+
+    /// Has taken all bytes before it.
+    pub fn hasher(&self) -> &Sha256 {
+        &self.hasher
     }
 }
 
@@ -121,6 +131,13 @@ impl Draft {
         Ok(())
     }
 
+    /// Reads what is in the file already from `offset` on.
+    pub fn reader(&self, offset: u64) -> io::Result<BufReader<&File>> {
+        let mut file = &self.file;
+        file.seek(SeekFrom::Start(offset))?;
+        Ok(BufReader::new(file))
+    }
+
     /// Makes everything written durable, and gives its pages back: the draft is longer than any cache.
     pub fn sync(&mut self) -> Result<(), PackError> {
         self.flush()?;
@@ -153,7 +170,7 @@ pub fn hex(hasher: Sha256) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::io::{Read, Seek};
+    use std::io::Read;
 
     fn content(file: &File) -> Vec<u8> {
         let mut file = file.try_clone().unwrap();

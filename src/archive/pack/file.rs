@@ -2,10 +2,11 @@
 
 use super::{
     PackError, Packer, Step,
-    copy::{Range, Reading},
-    draft::{Point, hex},
+    copy::Reading,
+    draft::hex,
     exception,
-    member::{describe, is_deep, is_linked, notes},
+    member::{is_deep, is_linked, notes},
+    under_way::UnderWay,
 };
 use crate::{
     archive::{
@@ -19,17 +20,24 @@ use crate::{
 };
 use std::{
     fs::File,
+    ops::ControlFlow,
     os::unix::fs::{FileTypeExt, MetadataExt},
 };
 
-/// A file that was opened, with all that its header needs.
-pub struct Opened {
-    pub file: File,
-    /// From the open file, before the first byte was read.
+/// What the header of a file says.
+pub struct Shape {
     pub entry: Entry,
     pub xattrs: Xattrs,
-    pub trouble: Option<Exception>,
+    /// What was wrong with its metadata.
+    pub troubles: Vec<Exception>,
+    /// Regions with data.
     pub extents: Vec<Extent>,
+}
+
+/// A file that was opened; the metadata are those of the open file, from before its first byte was read.
+struct Opened {
+    file: File,
+    shape: Shape,
 }
 
 /// How well a file was read.
@@ -62,65 +70,100 @@ impl Verdict {
 
 impl Packer<'_> {
     pub fn file(&mut self, entry: &Entry) -> Result<Step, PackError> {
-        if let Some(step) = self.hard_link(entry)? {
+        let mut tries = self.resumed.as_ref().map_or(0, |mark| mark.tries);
+        let resumed = self.resume_member(entry)?;
+        if resumed.is_none()
+            && let Some(step) = self.hard_link(entry)?
+        {
             return Ok(step);
         }
         let mut opened = match self.open(entry) {
             Ok(opened) => opened,
-            Err(err) => return self.skip_unopened(entry, err),
+            Err(err) => return self.skip_file(entry, err, resumed),
         };
-        let name = member_name(&entry.path);
-        let mut tries = 0;
-        loop {
-            let size = opened.entry.meta.size;
-            let body = self.body(&name, &opened.entry, &opened.xattrs, &opened.extents, size);
-            let spec = self.spec(&name, &opened.entry, body, &opened.xattrs);
-            let (blocks, len) = (spec.build(), spec.header_len() + padded(spec.data_len()));
-            if let Some(needs) = self.begin(&entry.path, len, false)? {
-                return Ok(Step::Full { item: Walked::Entry(opened.entry), needs });
+        let going_on = match resumed {
+            Some((under_way, reading)) if self.is_as_before(&under_way, &opened) => Some((under_way, reading)),
+            Some((under_way, _)) => {
+                tries = (tries + 1).min(self.options.retries);
+                self.take_back(under_way, tries)?;
+                None
             }
-            let point = self.tar.point();
-            self.tar.write(&blocks)?;
-            let mut reading = Reading::new(None);
-            self.data(&opened, body, &mut reading, tries >= self.options.retries)?;
-            let mut verdict = self.judge(&opened, &reading);
-            if verdict != Verdict::Clean && tries < self.options.retries {
+            None => None,
+        };
+        let mut copying = match going_on {
+            Some(copying) => ControlFlow::Continue(copying),
+            None => self.start_file(&opened.shape, tries)?,
+        };
+        loop {
+            let (under_way, mut reading) = match copying {
+                ControlFlow::Continue(copying) => copying,
+                ControlFlow::Break(step) => return Ok(step),
+            };
+            let is_last_try = under_way.tries >= self.options.retries;
+            self.copy(Some(&opened.file), &under_way, &mut reading, is_last_try)?;
+            let mut verdict = opened.judge(&under_way, &reading);
+            if verdict != Verdict::Clean && !is_last_try {
                 // Opened before the first copy is thrown away: of a file that is gone by now it is the last.
                 if let Ok(again) = self.open(entry) {
-                    self.tar.go_back(point)?;
-                    (opened, tries) = (again, tries + 1);
+                    tries = under_way.tries + 1;
+                    self.take_back(under_way, tries)?;
+                    opened = again;
+                    copying = self.start_file(&opened.shape, tries)?;
                     continue;
                 }
-                self.data(&opened, body, &mut reading, true)?;
-                verdict = self.judge(&opened, &reading);
+                self.copy(Some(&opened.file), &under_way, &mut reading, true)?;
+                verdict = opened.judge(&under_way, &reading);
             }
-            self.keep(&name, opened, body, point, reading, verdict)?;
+            self.keep(under_way, reading, &verdict)?;
             return Ok(Step::Done);
         }
     }
 
-    /// The member as it came.
-    fn keep(
-        &mut self,
-        name: &[u8],
-        opened: Opened,
-        body: Body,
-        point: Point,
-        reading: Reading,
-        verdict: Verdict,
-    ) -> Result<(), PackError> {
-        self.pad()?;
-        let entry = &opened.entry;
-        let mut member = describe(&self.spec(name, entry, body, &opened.xattrs), point.len());
-        member.sha256 = Some(hex(reading.sha256));
-        member.note = notes(|n| {
-            verdict.has_note(n) || n == note::LINKED && is_linked(&entry.meta) || n == note::DEEP && is_deep(name)
-        });
-        let troubles: Vec<Exception> = verdict.exception(entry).into_iter().chain(opened.trouble).collect();
-        self.commit(&entry.path, &member, &troubles)
+    /// Writes the header, or hands the file back because it does not fit.
+    fn start_file(&mut self, shape: &Shape, tries: u32) -> Result<ControlFlow<Step, (UnderWay, Reading)>, PackError> {
+        let (entry, name) = (&shape.entry, member_name(&shape.entry.path));
+        if let Some(needs) = self.begin(&entry.path, self.member_len(&name, shape, entry.meta.size), false)? {
+            return Ok(ControlFlow::Break(Step::Full { item: Walked::Entry(entry.clone()), needs }));
+        }
+        let under_way = self.start_member(&name, shape, None, tries)?;
+        Ok(ControlFlow::Continue((under_way, Reading::new(None))))
     }
 
-    pub fn open(&self, entry: &Entry) -> Result<Opened, OpenError> {
+    /// Accounts for a file that cannot be opened any more, or never could.
+    fn skip_file(
+        &mut self,
+        entry: &Entry,
+        err: OpenError,
+        resumed: Option<(UnderWay, Reading)>,
+    ) -> Result<Step, PackError> {
+        if let Some((under_way, _)) = resumed
+            && !err.is_exhausted()
+        {
+            self.take_back(under_way, 0)?;
+        }
+        self.skip_unopened(entry, err)
+    }
+
+    /// Whether what a run before has copied of the file is to be gone on with. One that never holds still would be
+    /// begun again after every restart, and never be done: in the end it is taken as it comes.
+    fn is_as_before(&self, under_way: &UnderWay, opened: &Opened) -> bool {
+        let (before, now) = (&under_way.file.meta, &opened.shape.entry.meta);
+        before.is_unchanged(now) || under_way.tries >= self.options.retries && before.is_same_inode(now)
+    }
+
+    /// The member as it came.
+    fn keep(&mut self, under_way: UnderWay, reading: Reading, verdict: &Verdict) -> Result<(), PackError> {
+        self.pad()?;
+        let UnderWay { mut member, file, troubles, .. } = under_way;
+        let is_deep = is_deep(&member_name(&file.path));
+        member.sha256 = Some(hex(reading.sha256));
+        member.note =
+            notes(|n| verdict.has_note(n) || n == note::LINKED && is_linked(&file.meta) || n == note::DEEP && is_deep);
+        let troubles: Vec<Exception> = verdict.exception(&file).into_iter().chain(troubles).collect();
+        self.commit(&file.path, &member, &troubles)
+    }
+
+    fn open(&self, entry: &Entry) -> Result<Opened, OpenError> {
         let file = self.content.open_file(entry)?;
         let meta = fstat(&file)?;
         if !meta.is_same_inode(&entry.meta) {
@@ -129,42 +172,22 @@ impl Packer<'_> {
         let entry = Entry { path: entry.path.clone(), meta };
         let (xattrs, trouble) = self.xattrs(&entry)?;
         let extents = holes::extents(&file, 0, entry.meta.size);
-        Ok(Opened { file, entry, xattrs, trouble, extents })
+        Ok(Opened { file, shape: Shape { entry, xattrs, troubles: trouble.into_iter().collect(), extents } })
     }
 
     /// Sparse only when that makes a shorter member.
-    pub fn body(
-        &self,
-        name: &[u8],
-        entry: &Entry,
-        xattrs: &[(Vec<u8>, Vec<u8>)],
-        extents: &[Extent],
-        len: u64,
-    ) -> Body<'static> {
-        let dense = Body::File { len };
+    pub fn body(&self, name: &[u8], shape: &Shape, len: u64) -> Body<'static> {
+        let (dense, extents) = (Body::File { len }, &shape.extents);
         if holes::is_dense(extents, len) {
             return dense;
         }
         let stored = holes::map(extents, len).len() as u64 + extents.iter().map(|extent| extent.len).sum::<u64>();
         let sparse = Body::Sparse { stored, real: len };
         let cost = |body| {
-            let spec = self.spec(name, entry, body, xattrs);
+            let spec = self.spec(name, &shape.entry, body, &shape.xattrs);
             spec.header_len() + padded(spec.data_len())
         };
         if cost(sparse) < cost(dense) { sparse } else { dense }
-    }
-
-    fn data(&mut self, opened: &Opened, body: Body, reading: &mut Reading, salvage: bool) -> Result<(), PackError> {
-        let len = opened.entry.meta.size;
-        let all = [Extent { offset: 0, len }];
-        let extents = match body {
-            Body::Sparse { .. } => opened.extents.as_slice(),
-            _ => all.as_slice(),
-        };
-        if reading.is_fresh() && matches!(body, Body::Sparse { .. }) {
-            self.tar.write(&holes::map(extents, len))?;
-        }
-        self.copy(&Range { file: Some(&opened.file), start: 0, len, extents }, reading, salvage)
     }
 
     /// Zeros up to the next block.
@@ -172,10 +195,11 @@ impl Packer<'_> {
         let len = padded(self.tar.len()) - self.tar.len();
         self.tar.write(&[0; 512][..len as usize])
     }
+}
 
-    fn judge(&self, opened: &Opened, reading: &Reading) -> Verdict {
-        let before = &opened.entry.meta;
-        judge(before, fstat(&opened.file).ok().as_ref(), reading, before.size)
+impl Opened {
+    fn judge(&self, under_way: &UnderWay, reading: &Reading) -> Verdict {
+        judge(&under_way.file.meta, fstat(&self.file).ok().as_ref(), reading, under_way.len)
     }
 }
 

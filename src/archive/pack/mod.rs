@@ -10,6 +10,7 @@
 //! - `draft`: the two files that grow, with their digests, and back.
 //! - `node`, `file`, `segment`: one member of each sort.
 //! - `copy`: the bytes of a file, come what may.
+//! - `under_way`: a member while its data are being copied, and marks inside it.
 //! - `packed`: what is recorded of it all.
 
 mod ancestors;
@@ -25,10 +26,11 @@ mod packed;
 mod segment;
 #[cfg(test)]
 mod tests;
+mod under_way;
 
 pub(super) use draft::hex;
 pub use error::PackError;
-pub use packed::{Mark, Packed, PathField, RECORD_VERSION, Range, SegmentChain};
+pub use packed::{Mark, MemberMark, Packed, PathField, RECORD_VERSION, Range, SegmentChain};
 
 use super::{
     content::Content,
@@ -42,7 +44,7 @@ use crate::{
     notice::{Exception, Reason},
     path::SourcePath,
 };
-use draft::Draft;
+use draft::{Draft, Point};
 use links::Links;
 use std::{fs::File, io, time::Duration};
 
@@ -72,7 +74,7 @@ pub struct PackJob<'a> {
     pub from: Option<Mark>,
     /// From the record of the segment before this one, if it is known.
     pub chain: Option<SegmentChain>,
-    /// Called after tar and list were made durable, between members.
+    /// Called after tar and list were made durable up to the mark.
     pub mark: &'a mut dyn FnMut(&Mark) -> io::Result<()>,
     /// The text of an exclusion rule.
     pub rule: &'a dyn Fn(u16) -> String,
@@ -129,9 +131,11 @@ struct Packer<'a> {
     list: Draft,
     range: Range,
     links: Links,
+    /// The member in which the mark stands with which packing goes on.
+    resumed: Option<MemberMark>,
     /// Whether the headers of the directories above the first member are still to be written.
     ancestors_due: bool,
-    plan_last: Option<SourcePath>,
+    plan_last: Option<PathField>,
     chain: Option<SegmentChain>,
     buffer: Vec<u8>,
     started: Duration,
@@ -144,8 +148,10 @@ impl<'a> Packer<'a> {
     fn new(job: PackJob<'a>, plan: &Plan, read_at: ReadAt<'a>) -> Result<Packer<'a>, PackError> {
         let started = (job.now)();
         let mut links = Links::default();
-        let (tar, list, range, took_before) = match job.from {
-            None => (Draft::create(job.tar, TAR)?, Draft::create(job.list, LIST)?, Range::default(), Duration::ZERO),
+        let (tar, list, range, resumed, took_before) = match job.from {
+            None => {
+                (Draft::create(job.tar, TAR)?, Draft::create(job.list, LIST)?, Range::default(), None, Duration::ZERO)
+            }
             Some(mark) => {
                 if mark.version != RECORD_VERSION {
                     return Err(PackError::Rotten { what: TAR, why: "Its mark is of another version" });
@@ -157,7 +163,7 @@ impl<'a> Packer<'a> {
                     if (job.stop)() { Err(PackError::Stopped) } else { Ok(()) }
                 })?;
                 let list = links.resume(job.list, &mark, job.stop)?;
-                (tar, list, mark.range, Duration::from_millis(mark.took_ms))
+                (tar, list, mark.range, mark.member, Duration::from_millis(mark.took_ms))
             }
         };
         Ok(Packer {
@@ -170,13 +176,14 @@ impl<'a> Packer<'a> {
             now: job.now,
             names: job.names,
             read_at,
-            ancestors_due: range.members == 0,
+            ancestors_due: tar.len() == 0,
             marked_len: tar.len(),
             tar,
             list,
             range,
             links,
-            plan_last: plan.items.last().map(|item| item.path().clone()),
+            resumed,
+            plan_last: plan.items.last().map(|item| item.path().into()),
             chain: job.chain,
             buffer: vec![0; copy::BUFFER_LEN],
             started,
@@ -198,6 +205,7 @@ impl<'a> Packer<'a> {
             if (self.stop)() {
                 return Err(PackError::Stopped);
             }
+            self.drop_unless(Some(&plan.items[at]))?;
             let step = match &segment {
                 Some(segment) if is_entry(&plan.items[at], file) => self.segment(segment)?,
                 _ => self.item(&plan.items[at])?,
@@ -257,31 +265,39 @@ impl<'a> Packer<'a> {
         self.range.exceptions.push(ExceptionLine::from(exception));
     }
 
+    fn is_mark_due(&self) -> bool {
+        self.tar.len().saturating_sub(self.marked_len) >= self.options.mark_bytes
+            || (self.now)().saturating_sub(self.marked_at) >= self.options.mark_every
+    }
+
+    /// To be asked between members.
     fn mark_if_due(&mut self) -> Result<(), PackError> {
-        let now = (self.now)();
-        let is_due = self.tar.len() - self.marked_len >= self.options.mark_bytes
-            || now.saturating_sub(self.marked_at) >= self.options.mark_every;
-        let Some(plan_last) = self.plan_last.as_ref().filter(|_| is_due && self.range.members > 0) else {
-            return Ok(());
-        };
+        if self.range.members > 0 && self.is_mark_due() { self.write_mark(self.tar.point(), None) } else { Ok(()) }
+    }
+
+    /// Marks a place at which the tar is, or to which it is about to go back, in front of `member` or in it.
+    fn write_mark(&mut self, at: Point, member: Option<MemberMark>) -> Result<(), PackError> {
         self.tar.sync()?;
         self.list.sync()?;
+        let last = self.plan_last.clone().or_else(|| member.as_ref().map(|member| (&member.file.path).into()));
         let mark = Mark {
             version: RECORD_VERSION,
-            tar_len: self.tar.len(),
-            tar_sha256: self.tar.sha256(),
+            tar_len: at.len(),
+            tar_sha256: hex(at.hasher().clone()),
             list_len: self.list.len(),
             list_sha256: self.list.sha256(),
             range: self.range.clone(),
-            plan_last: plan_last.into(),
+            plan_last: last.unwrap_or_default(),
+            member,
             took_ms: self.took_ms(),
         };
         (self.mark)(&mark).map_err(PackError::mark)?;
-        (self.marked_len, self.marked_at) = (self.tar.len(), now);
+        (self.marked_len, self.marked_at) = (mark.tar_len, (self.now)());
         Ok(())
     }
 
     fn finish(mut self, segment: Option<Segment>) -> Result<Packed, PackError> {
+        self.drop_unless(None)?;
         self.tar.write(&[0; END_LEN as usize])?;
         let packed = Packed {
             version: RECORD_VERSION,

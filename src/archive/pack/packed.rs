@@ -1,7 +1,10 @@
 //! What is recorded of a piece: while it is being packed ([`Mark`]), and when it is whole ([`Packed`]).
 
 use crate::{
-    archive::manifest::{Counts, ExceptionLine, Segment, join, member_name, split},
+    archive::{
+        entry::Entry,
+        manifest::{Counts, ExceptionLine, Member, Segment, join, member_name, split},
+    },
     path::SourcePath,
 };
 use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
@@ -56,6 +59,7 @@ pub struct Range {
 }
 
 /// A place from which packing can go on: tar and list are durable up to it, and every item before it is consumed.
+/// It stands between two members or in the data of one.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Mark {
     pub version: u32,
@@ -68,10 +72,77 @@ pub struct Mark {
     /// Of these bytes.
     pub list_sha256: String,
     pub range: Range,
-    /// Of the last item of the plan: the plan for going on are the items after `range.position` up to here.
+    /// Of the last item of the plan: the plan for going on are the items after `range.position` up to here, beginning
+    /// with the member's file if there is one, or the segment that the member is.
     pub plan_last: PathField,
+    /// The member that comes next and must not be begun from nothing. Absent between members.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub member: Option<MemberMark>,
     /// Time spent so far, milliseconds.
     pub took_ms: u64,
+}
+
+/// A file, or a segment of one, that is being read.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct MemberMark {
+    /// As it is in the header; of a segment as fixed with the first.
+    pub file: Entry,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub segment: Option<Segment>,
+    /// Of the file or the segment, bytes.
+    pub len: u64,
+    /// How often it was begun again because the file changed or failed.
+    pub tries: u32,
+    /// Absent when it is to be read from its beginning.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub copied: Option<Copied>,
+}
+
+/// What is in the tar of a member that is being read.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Copied {
+    /// Its line; digests and notes are still to come.
+    pub member: Member,
+    /// What was wrong with its metadata.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub troubles: Vec<ExceptionLine>,
+    /// Of the tar before the member's header.
+    pub tar_state: HashState,
+    /// Of the tar, behind the member's header: where a sparse member has its map.
+    pub map_offset: u64,
+    pub is_sparse: bool,
+    /// Bytes of the file or the segment that are in the tar, holes among them.
+    pub len: u64,
+    /// Of these bytes.
+    pub sha256_state: HashState,
+    /// Of all bytes of the file before them as well, where that is known of a segment.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub file_sha256_state: Option<HashState>,
+    /// Of these bytes, how many are zeros because they were not to be had.
+    pub lost: u64,
+    /// Where in the file the first of them is, and the system's error; without one the file came short.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub trouble: Option<(u64, Option<i32>)>,
+}
+
+/// The state of a SHA-256 that is to take more bytes, in base64.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct HashState(String);
+
+impl HashState {
+    /// `None` when the record is damaged.
+    pub fn hasher(&self) -> Option<Sha256> {
+        let bytes = BASE64.decode(&self.0).ok()?;
+        let state = SerializedState::<Sha256>::try_from(bytes.as_slice()).ok()?;
+        Sha256::deserialize(&state).ok()
+    }
+}
+
+impl From<&Sha256> for HashState {
+    fn from(hasher: &Sha256) -> HashState {
+        HashState(BASE64.encode(hasher.serialize()))
+    }
 }
 
 /// Everything that must be known of a packed piece. It is also the last line of the member list.
@@ -102,15 +173,14 @@ pub struct SegmentChain {
     next: u32,
     /// Absent when an earlier segment was packed without its chain.
     #[serde(skip_serializing_if = "Option::is_none", default)]
-    sha256_state: Option<String>,
+    sha256_state: Option<HashState>,
     pub changed: bool,
     pub damaged: bool,
 }
 
 impl SegmentChain {
     pub fn new(file: &SourcePath, next: u32, hasher: Option<&Sha256>, changed: bool, damaged: bool) -> SegmentChain {
-        let sha256_state = hasher.map(|hasher| BASE64.encode(hasher.serialize()));
-        SegmentChain { file: file.into(), next, sha256_state, changed, damaged }
+        SegmentChain { file: file.into(), next, sha256_state: hasher.map(HashState::from), changed, damaged }
     }
 
     /// Whether this is for segment `index` of `file`.
@@ -120,9 +190,7 @@ impl SegmentChain {
 
     /// The hasher that has taken all segments before; `None` when it is not known.
     pub fn hasher(&self) -> Option<Sha256> {
-        let bytes = BASE64.decode(self.sha256_state.as_ref()?).ok()?;
-        let state = SerializedState::<Sha256>::try_from(bytes.as_slice()).ok()?;
-        Sha256::deserialize(&state).ok()
+        self.sha256_state.as_ref()?.hasher()
     }
 }
 
@@ -147,7 +215,7 @@ mod tests {
     #[test]
     fn a_damaged_state_is_no_hasher() {
         let mut chain = SegmentChain::new(&SourcePath::root(), 2, Some(&Sha256::new()), false, false);
-        chain.sha256_state = Some("AAAA".to_owned());
+        chain.sha256_state = Some(HashState("AAAA".to_owned()));
         assert!(chain.hasher().is_none());
     }
 }

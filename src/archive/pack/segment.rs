@@ -5,103 +5,112 @@
 
 use super::{
     PackError, Packer, SegmentChain, Step,
-    copy::{Range, Reading},
+    copy::Reading,
     draft::hex,
     exception,
-    file::{Verdict, fstat, judge},
-    member::{describe, is_deep, notes},
+    file::{Shape, Verdict, fstat, judge},
+    member::{is_deep, notes},
+    under_way::UnderWay,
 };
 use crate::{
     archive::{
         content::{OpenError, Xattrs},
         cut::SegmentPlan,
-        entry::Meta,
+        entry::{Entry, Meta},
         header::{Body, END_LEN, padded},
-        holes::{self, Extent},
+        holes,
         manifest::{Segment, member_name, note},
     },
     notice::{Exception, Reason},
 };
+use sha2::Sha256;
 use std::fs::File;
 
 /// The file as it is now.
-struct Now {
-    file: Result<File, OpenError>,
-    extents: Vec<Extent>,
-}
-
-/// A segment whose header and data are in the tar.
-struct Written<'s> {
-    name: &'s [u8],
-    body: Body<'static>,
-    xattrs: Xattrs,
-    /// Of the header in the tar.
-    offset: u64,
-    reading: Reading,
-    verdict: Verdict,
-}
+type Now = Result<File, OpenError>;
 
 impl Packer<'_> {
     pub fn segment(&mut self, plan: &SegmentPlan) -> Result<Step, PackError> {
+        let plan = &SegmentPlan { file: self.as_mounted(&plan.file), ..plan.clone() };
         let fixed = &plan.file;
-        let name = member_name(&fixed.path.join(format!("{:06}", plan.index).as_bytes()));
         let chain = self.chain.take().filter(|chain| chain.fits(&fixed.path, plan.index));
         let hasher = match &chain {
             _ if plan.index == 1 => Some(Default::default()),
             Some(chain) => chain.hasher(),
             None => None,
         };
-        let mut now = self.open_segment(plan);
-        let (xattrs, mut troubles) = self.segment_xattrs(plan, &name, &now)?;
-        let mut tries = 0;
-        let written = loop {
-            let body = self.body(&name, fixed, &xattrs, &now.extents, plan.len);
-            let spec = self.spec(&name, fixed, body, &xattrs);
-            let (blocks, len) = (spec.build(), spec.header_len() + padded(spec.data_len()));
-            // The cut has made room for it, and nothing smaller could be cut.
-            self.begin(&fixed.path, len, true)?;
-            let point = self.tar.point();
-            self.tar.write(&blocks)?;
-            let mut reading = Reading::new(hasher.clone());
-            self.segment_data(plan, &now, body, &mut reading, tries >= self.options.retries)?;
-            if reading.is_broken {
-                // Only a failure is worth another try: what has changed since the first segment stays changed.
-                let again = self.open_segment(plan);
-                if again.file.is_ok() {
-                    self.tar.go_back(point)?;
-                    (now, tries) = (again, tries + 1);
-                    continue;
-                }
-                self.segment_data(plan, &now, body, &mut reading, true)?;
-            }
-            let verdict = verdict(&fixed.meta, &now, &reading, plan.len);
-            break Written { name: &name, body, xattrs, offset: point.len(), reading, verdict };
+        let tries = self.resumed.as_ref().map_or(0, |mark| mark.tries);
+        let resumed = self.resume_member(fixed)?;
+        let mut now = self.open_segment(fixed);
+        let (mut under_way, mut reading) = match resumed {
+            Some(copying) => copying,
+            None => self.start_segment(plan, &now, tries, hasher.clone())?,
         };
+        loop {
+            let is_last_try = under_way.tries >= self.options.retries || now.is_err();
+            self.copy(now.as_ref().ok(), &under_way, &mut reading, is_last_try)?;
+            if !reading.is_broken {
+                break;
+            }
+            // Only a failure is worth another try: what has changed since the first segment stays changed.
+            let again = self.open_segment(fixed);
+            if again.is_err() {
+                self.copy(now.as_ref().ok(), &under_way, &mut reading, true)?;
+                break;
+            }
+            now = again;
+            let tries = under_way.tries + 1;
+            self.take_back(under_way, tries)?;
+            (under_way, reading) = self.start_segment(plan, &now, tries, hasher.clone())?;
+        }
         self.pad()?;
-        troubles.splice(0..0, written.verdict.exception(fixed));
-        self.commit_segment(plan, written, chain, &troubles)?;
+        let verdict = verdict(&fixed.meta, &now, &reading, plan.len);
+        self.commit_segment(plan, under_way, reading, &verdict, chain)?;
         self.range.position = Some((&fixed.path).into());
         Ok(Step::Done)
+    }
+
+    fn start_segment(
+        &mut self,
+        plan: &SegmentPlan,
+        now: &Now,
+        tries: u32,
+        hasher: Option<Sha256>,
+    ) -> Result<(UnderWay, Reading), PackError> {
+        let name = segment_name(plan);
+        let (xattrs, troubles) = self.segment_xattrs(plan, &name, now)?;
+        let extents = match now {
+            Ok(file) => holes::extents(file, plan.offset, plan.len),
+            // Nothing but zeros, and as a hole they take no room.
+            Err(_) => Vec::new(),
+        };
+        let shape = Shape { entry: plan.file.clone(), xattrs, troubles, extents };
+        // The cut has made room for it, and nothing smaller could be cut.
+        self.begin(&plan.file.path, self.member_len(&name, &shape, plan.len), true)?;
+        let segment =
+            Segment { index: plan.index, count: plan.count, offset: plan.offset, file_size: plan.file.meta.size };
+        let under_way = self.start_member(&name, &shape, Some((segment, plan.len)), tries)?;
+        Ok((under_way, Reading::new(hasher)))
     }
 
     fn commit_segment(
         &mut self,
         plan: &SegmentPlan,
-        written: Written,
+        under_way: UnderWay,
+        reading: Reading,
+        verdict: &Verdict,
         chain: Option<SegmentChain>,
-        troubles: &[Exception],
     ) -> Result<(), PackError> {
-        let Written { name, body, xattrs, offset, reading, verdict } = written;
         let fixed = &plan.file;
         let is_last = plan.index == plan.count;
-        let mut member = describe(&self.spec(name, fixed, body, &xattrs), offset);
+        let UnderWay { mut member, troubles, .. } = under_way;
+        let troubles: Vec<Exception> = verdict.exception(fixed).into_iter().chain(troubles).collect();
         let (changed, damaged) = chain.map_or((false, false), |chain| (chain.changed, chain.damaged));
         let was = |n: &str| n == note::CHANGED && changed || n == note::DAMAGED && damaged;
+        let is_deep = is_deep(&segment_name(plan));
         // With the last stands what became of the whole file.
-        member.note = notes(|n| verdict.has_note(n) || is_last && was(n) || n == note::DEEP && is_deep(name));
+        member.note = notes(|n| verdict.has_note(n) || is_last && was(n) || n == note::DEEP && is_deep);
         member.sha256 = Some(hex(reading.sha256));
-        member.segment =
-            Some(Segment { index: plan.index, count: plan.count, offset: plan.offset, file_size: fixed.meta.size });
         let hasher = reading.file_sha256;
         if is_last {
             member.file_sha256 = hasher.map(hex);
@@ -110,21 +119,21 @@ impl Packer<'_> {
                 (changed || verdict.has_note(note::CHANGED), damaged || verdict.has_note(note::DAMAGED));
             self.chain = Some(SegmentChain::new(&fixed.path, plan.index + 1, hasher.as_ref(), changed, damaged));
         }
-        self.commit(&fixed.path, &member, troubles)
+        self.commit(&fixed.path, &member, &troubles)
     }
 
-    fn open_segment(&self, plan: &SegmentPlan) -> Now {
-        let open = || {
-            let file = self.content.open_file(&plan.file)?;
-            if fstat(&file)?.is_same_inode(&plan.file.meta) { Ok(file) } else { Err(OpenError::Replaced) }
+    /// A file that was recorded by another run.
+    fn as_mounted(&self, file: &Entry) -> Entry {
+        let meta = match self.content.stat(&file.path) {
+            Ok(now) => file.meta.clone().as_mounted(&now),
+            Err(_) => file.meta.clone(),
         };
-        let file = open();
-        let extents = match &file {
-            Ok(file) => holes::extents(file, plan.offset, plan.len),
-            // Nothing but zeros, and as a hole they take no room.
-            Err(_) => Vec::new(),
-        };
-        Now { file, extents }
+        Entry { path: file.path.clone(), meta }
+    }
+
+    fn open_segment(&self, fixed: &Entry) -> Now {
+        let file = self.content.open_file(fixed)?;
+        if fstat(&file)?.is_same_inode(&fixed.meta) { Ok(file) } else { Err(OpenError::Replaced) }
     }
 
     /// The file's xattrs, where the piece has room for them. The cut knows nothing of them; those of the last segment
@@ -136,7 +145,7 @@ impl Packer<'_> {
         now: &Now,
     ) -> Result<(Xattrs, Vec<Exception>), PackError> {
         let fixed = &plan.file;
-        let (xattrs, trouble) = match &now.file {
+        let (xattrs, trouble) = match now {
             Ok(_) => self.xattrs(fixed).unwrap_or_default(),
             Err(_) => Default::default(),
         };
@@ -153,30 +162,14 @@ impl Packer<'_> {
         }
         Ok((xattrs, troubles))
     }
+}
 
-    fn segment_data(
-        &mut self,
-        plan: &SegmentPlan,
-        now: &Now,
-        body: Body,
-        reading: &mut Reading,
-        salvage: bool,
-    ) -> Result<(), PackError> {
-        let all = [Extent { offset: 0, len: plan.len }];
-        let extents = match body {
-            Body::Sparse { .. } => now.extents.as_slice(),
-            _ => all.as_slice(),
-        };
-        if reading.is_fresh() && matches!(body, Body::Sparse { .. }) {
-            self.tar.write(&holes::map(extents, plan.len))?;
-        }
-        let range = Range { file: now.file.as_ref().ok(), start: plan.offset, len: plan.len, extents };
-        self.copy(&range, reading, salvage || now.file.is_err())
-    }
+fn segment_name(plan: &SegmentPlan) -> Vec<u8> {
+    member_name(&plan.file.path.join(format!("{:06}", plan.index).as_bytes()))
 }
 
 fn verdict(fixed: &Meta, now: &Now, reading: &Reading, len: u64) -> Verdict {
-    match &now.file {
+    match now {
         Ok(file) => judge(fixed, fstat(file).ok().as_ref(), reading, len),
         Err(err) => {
             let detail = format!("It cannot be opened any more ({err}); this segment of {len} bytes is zeros");

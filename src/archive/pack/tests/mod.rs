@@ -1,6 +1,7 @@
 //! Promises of the packer, proven with the tools that a restore uses. The tree is a plain directory here; ours opens
 //! by descriptors.
 
+mod inside;
 mod moving;
 mod nasty;
 mod ranges;
@@ -27,6 +28,7 @@ use std::{
 };
 
 type BeforeOpen<'h> = Box<dyn Fn(&Entry) -> Result<(), OpenError> + 'h>;
+type OnMark<'h> = Box<dyn Fn(&Mark) + 'h>;
 type Reader<'h> = Box<dyn Fn(&File, &mut [u8], u64) -> io::Result<usize> + 'h>;
 
 /// A plain directory as content, with a hook that is called before each file is opened.
@@ -141,6 +143,7 @@ struct Bench<'h> {
     chain: Option<SegmentChain>,
     read_at: Reader<'h>,
     stop: Box<dyn Fn() -> bool + 'h>,
+    on_mark: Option<OnMark<'h>>,
 }
 
 impl<'h> Bench<'h> {
@@ -163,6 +166,7 @@ impl<'h> Bench<'h> {
             chain: None,
             read_at: Box::new(rustix::fs::FileExt::read_at),
             stop: Box::new(|| false),
+            on_mark: None,
         }
     }
 
@@ -214,6 +218,7 @@ impl<'h> Bench<'h> {
             chain: self.chain.clone(),
             mark: &mut |mark| {
                 self.marks.borrow_mut().push(mark.clone());
+                self.on_mark.iter().for_each(|heard| heard(mark));
                 Ok(())
             },
             rule: &|rule| format!("rule {rule}"),
