@@ -5,6 +5,8 @@ mod common;
 mod config;
 #[path = "commands/left_out.rs"]
 mod left_out;
+#[path = "commands/state.rs"]
+mod state;
 
 use common::{Ran, World, snapshot::snapshot};
 use serde_json::Value;

@@ -3,9 +3,14 @@
 use super::{Catalog, CatalogError, Result, open};
 use crate::durable;
 use rusqlite::{Connection, OpenFlags};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 impl Catalog {
+    /// Where the copy of every day is: beside the catalog.
+    pub fn copy_file(&self) -> PathBuf {
+        open::with_end(&self.inner.file, ".copy")
+    }
+
     /// Writes a copy of the catalog as it is now, checks it, and only then puts it in the place of the last one.
     /// The copy is one file, complete without anything beside it.
     ///

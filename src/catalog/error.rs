@@ -13,10 +13,7 @@ pub enum CatalogError {
     #[error("There is no catalog at {path:?}")]
     Missing { path: PathBuf },
     /// Something is there, and it is not a whole catalog. It is left as it was found.
-    #[error(
-        "The catalog {path:?} is damaged: {why}; bring back the last copy of it, or make a new one from the vault \
-         with `archiver rebuild`"
-    )]
+    #[error("The catalog {path:?} is damaged: {why}; a copy of the last day lies beside it")]
     Damaged { path: PathBuf, why: String, source: Option<SqlError> },
     #[error("The catalog {path:?} is of version {found}, and this program knows only {known}; use a newer archiver")]
     Newer { path: PathBuf, found: u32, known: u32 },

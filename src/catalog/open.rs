@@ -82,6 +82,10 @@ fn is_there(file: &Path) -> Result<bool> {
             for end in BESIDE {
                 let beside = with_end(file, end);
                 if fs::symlink_metadata(&beside).is_ok() {
+                    // Another process may have made both just now, the catalog first.
+                    if fs::metadata(file).is_ok_and(|meta| meta.len() > 0) {
+                        return Ok(true);
+                    }
                     return Err(CatalogError::damaged(file, format!("it is gone, but {beside:?} is there"), None));
                 }
             }

@@ -188,9 +188,13 @@ impl Context {
         self.stop.is_told()
     }
 
-    /// Ends the run, unless something ended it before.
+    /// Ends the run. What ended it first counts, but trouble that shows on the way out is never covered up.
     pub fn end(&self, how: Ended) {
-        self.ended.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(how);
+        let mut ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
+        if ended.is_none_or(|ended| !matches!(ended, Ended::Trouble(_)) && matches!(how, Ended::Trouble(_))) {
+            *ended = Some(how);
+        }
+        drop(ended);
         self.stop.tell();
         self.cancel.cancel();
         self.bell.ring();

@@ -27,25 +27,39 @@ use std::{
     fs::File,
     io::{BufWriter, Write},
     path::{Path, PathBuf},
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How often the catalog is copied when no pass ends.
+const COPY_EVERY: Duration = Duration::from_secs(24 * 60 * 60);
 
 pub fn run(ctx: &Context) {
     while !ctx.is_stopping() {
         let rings = ctx.bell.rings();
-        let ended = persist(ctx, || {
-            for pass in ready(ctx)? {
-                end_pass(ctx, &pass)?;
-            }
-            Ok(())
-        });
-        if matches!(ended, Outcome::Stopped) {
+        if matches!(persist(ctx, || look_around(ctx)), Outcome::Stopped) {
             return;
         }
         ctx.bell.wait(rings, LOOK_EVERY);
     }
+}
+
+fn look_around(ctx: &Context) -> Result<(), Failure> {
+    let ready = ready(ctx)?;
+    for pass in &ready {
+        end_pass(ctx, pass)?;
+    }
+    if !ready.is_empty() || is_copy_old(ctx) {
+        ctx.catalog.backup_to(&ctx.catalog.copy_file())?;
+    }
+    Ok(())
+}
+
+/// Whether there is no copy of the catalog from the last day. One from the future tells nothing of its age.
+fn is_copy_old(ctx: &Context) -> bool {
+    let made = std::fs::metadata(ctx.catalog.copy_file()).and_then(|meta| meta.modified());
+    let now = SystemTime::from((ctx.clock)());
+    made.map_or(true, |made| now.duration_since(made).map_or(true, |age| age >= COPY_EVERY))
 }
 
 /// Passes that are walked to their end and whose every piece is in the vault.

@@ -205,8 +205,8 @@ fn pack_plan(
     from: Option<Mark>,
     replaces: Option<u32>,
 ) -> Result<(Piece<PackedState>, Vec<Walked>), Cannot> {
-    let marked = from.as_ref().and_then(|mark| mark.member.as_ref()).map(|member| member.file.path.clone());
-    let begins_at = plan.items.first().map(|item| item.path().clone()).or(marked).unwrap_or_else(SourcePath::root);
+    let begins_at = plan.items.first().map(|item| item.path().clone());
+    let begins_at = begins_at.or_else(|| from.as_ref()?.place()).unwrap_or_else(SourcePath::root);
     let planned = Planned { begins_at, segment: plan.segment.clone(), replaces };
     let is_resumed = from.is_some();
     let (draft, list) = open_draft(ctx, name, &format!("{}.tar", name.id()), is_resumed)?;

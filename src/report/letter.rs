@@ -127,7 +127,7 @@ fn of_trouble(trouble: Trouble, what: &str, retry_in: Option<Duration>) -> Mail 
         ),
         Trouble::State => (
             "Nothing is started over.",
-            "Look at the disk of the catalog; `archiver rebuild` makes a new one from the vault.",
+            "Look at the disk of the catalog; a verified copy of the last day lies beside it.",
         ),
         Trouble::Internal => {
             ("The other work goes on where it can.", "This is a defect of the program: please report it.")

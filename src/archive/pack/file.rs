@@ -212,13 +212,18 @@ pub fn judge(before: &Meta, after: Option<&Meta>, reading: &Reading, len: u64) -
     }
     match after {
         _ if reading.is_broken => Verdict::Damaged(None, "It could not be read to its end".to_owned()),
-        Some(after) if before.is_unchanged(after) => Verdict::Clean,
+        Some(after) if before.is_unchanged(after) || is_only_unlinked(before, after) => Verdict::Clean,
         Some(after) if after.size > before.size => {
             let detail = format!("It grew from {} to {} bytes while being read", before.size, after.size);
             Verdict::Changed(Reason::Grew, detail)
         }
         _ => Verdict::Changed(Reason::Changed, "It changed while being read".to_owned()),
     }
+}
+
+/// Whether nothing became of the file but that it lost its last name: it was read whole, and is gone now.
+fn is_only_unlinked(before: &Meta, after: &Meta) -> bool {
+    after.nlink == 0 && before.is_same_inode(after) && (before.size, before.mtime) == (after.size, after.mtime)
 }
 
 /// Metadata of an open file.

@@ -82,6 +82,14 @@ pub struct Mark {
     pub took_ms: u64,
 }
 
+impl Mark {
+    /// How far the walk was consumed, or where it goes on when nothing was.
+    pub fn place(&self) -> Option<SourcePath> {
+        let position = self.range.position.as_ref().and_then(PathField::get);
+        position.or_else(|| Some(self.member.as_ref()?.file.path.clone()))
+    }
+}
+
 /// A file, or a segment of one, that is being read.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct MemberMark {

@@ -192,8 +192,23 @@ fn a_file_that_is_unlinked_while_it_is_read_is_kept() {
         None
     });
     let packed = pack(&bench, 4);
-    // The copy that was begun is the last one there is.
+    // The copy that was begun is the last one there is, and nothing is lost.
     assert_eq!(bench.member("b").sha256, Some(sha256(&bytes)));
+    assert_eq!(facts(&bench, &packed), (vec![], None, 3 << 20));
+}
+
+#[test]
+fn a_file_that_is_written_and_unlinked_while_it_is_read_has_changed() {
+    let mut bench = bench(&noise(3 << 20));
+    let at = bench.root().join("b");
+    on_read(&mut bench, move |call| {
+        if call == 2 {
+            OpenOptions::new().write(true).open(&at).unwrap().write_all_at(b"changed", 7).unwrap();
+            fs::remove_file(&at).unwrap();
+        }
+        None
+    });
+    let packed = pack(&bench, 4);
     let wanted = (vec![(Reason::Changed, "b".to_owned())], Some("changed".to_owned()), 3 << 20);
     assert_eq!(facts(&bench, &packed), wanted);
 }
