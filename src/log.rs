@@ -8,25 +8,46 @@ use crate::{
     units::ByteSize,
 };
 use std::{sync::Arc, time::Duration};
+use tracing::field::display;
 use tracing_subscriber::{EnvFilter, layer::SubscriberExt, util::SubscriberInitExt};
 
+/// Draws log lines from notices.
+#[derive(Clone, Copy)]
+pub enum LogMonitor {
+    /// Fields are seen beside the message.
+    Lines,
+    /// Fields are kept, but `journalctl` shows the message alone, so that says them as well.
+    Journal,
+}
+
 /// Begins logging, for the rest of the process. `level`: `error`, `warn`, `info`, `debug` or `trace`.
-pub fn init(level: &str) {
+pub fn init(level: &str) -> LogMonitor {
     let filter = EnvFilter::try_new(level).unwrap_or_else(|_| EnvFilter::new("info"));
     let registry = tracing_subscriber::registry().with(filter);
     // systemd sets it when stderr is a stream to the journal.
     let journal = std::env::var_os("JOURNAL_STREAM").and_then(|_| tracing_journald::layer().ok());
     // A second call changes nothing; tests of commands may make it.
-    let _ = match journal {
-        Some(journal) => registry.with(journal.with_field_prefix(None)).try_init(),
-        None => registry
-            .with(tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false).with_ansi(false))
-            .try_init(),
-    };
+    if let Some(journal) = journal {
+        let _ = registry.with(journal.with_field_prefix(None)).try_init();
+        return LogMonitor::Journal;
+    }
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false).with_ansi(false);
+    let _ = registry.with(lines).try_init();
+    LogMonitor::Lines
 }
 
-/// Draws log lines from notices.
-pub struct LogMonitor;
+/// One line, with variables as its fields.
+macro_rules! line {
+    ($monitor:expr, $level:ident, $message:literal, $($name:ident),*) => {
+        match $monitor {
+            LogMonitor::Lines => tracing::$level!($($name,)* $message),
+            LogMonitor::Journal => {
+                let fields = [$(format!(" {}={:?}", stringify!($name), $name)),*].concat();
+                tracing::$level!($($name,)* "{}{fields}", $message);
+            }
+        }
+    };
+}
 
 fn seconds(took: Duration) -> f64 {
     (took.as_secs_f64() * 1000.0).round() / 1000.0
@@ -41,46 +62,55 @@ fn rate(len: u64, took: Duration) -> String {
 impl Monitor for LogMonitor {
     fn notice(&self, notice: &Notice) {
         match notice {
-            Notice::Started { version } => tracing::info!(version, "Started"),
-            Notice::Stopping { why } => tracing::info!(why, "Stopping"),
-            Notice::PassStarted { source, pass, resumed } => tracing::info!(source, pass, resumed, "Pass under way"),
-            Notice::PassHeld { source, why } => tracing::error!(source, why, "Pass held"),
+            Notice::Started { version } => line!(self, info, "Started", version),
+            Notice::Stopping { why } => line!(self, info, "Stopping", why),
+            Notice::PassStarted { source, pass, resumed } => {
+                line!(self, info, "Pass under way", source, pass, resumed);
+            }
+            Notice::PassHeld { source, why } => line!(self, error, "Pass held", source, why),
             Notice::PassEnded { source, pass, pieces, entries, archived, lost, clean } => {
                 if *clean {
-                    tracing::info!(source, pass, pieces, entries, archived, lost, "Pass ended");
+                    line!(self, info, "Pass ended", source, pass, pieces, entries, archived, lost);
                 } else {
-                    tracing::error!(source, pass, pieces, entries, archived, lost, "Pass ended with losses");
+                    line!(self, error, "Pass ended with losses", source, pass, pieces, entries, archived, lost);
                 }
             }
             Notice::EntryException { source, exception } => {
                 let (path, reason, detail) = (exception.path.display(), exception.reason.as_str(), &exception.detail);
                 match exception.severity() {
-                    Severity::Info => tracing::info!(source, path, reason, detail, "Entry not clean"),
-                    Severity::Loss => tracing::warn!(source, path, reason, detail, "Entry lost or damaged"),
+                    Severity::Info => line!(self, info, "Entry not clean", source, path, reason, detail),
+                    Severity::Loss => line!(self, warn, "Entry lost or damaged", source, path, reason, detail),
                 }
             }
-            Notice::StepStarted { step, piece, len, resumed_at } => {
-                tracing::info!(stage = step.as_str(), piece = %piece, bytes = len, resumed_at, "Step started");
+            Notice::StepStarted { step, piece, len: bytes, resumed_at } => {
+                let (stage, piece) = (step.as_str(), display(piece));
+                line!(self, info, "Step started", stage, piece, bytes, resumed_at);
             }
-            Notice::StepEnded { step, piece, input_len, output_len, took } => tracing::info!(
-                stage = step.as_str(),
-                piece = %piece,
-                input_bytes = input_len,
-                output_bytes = output_len,
-                seconds = seconds(*took),
-                rate = rate(*input_len, *took),
-                "Step ended"
-            ),
-            Notice::PieceRotten { piece, why } => tracing::error!(piece = %piece, why, "Piece rotten, making it again"),
+            Notice::StepEnded { step, piece, input_len: input_bytes, output_len: output_bytes, took } => {
+                let (stage, piece) = (step.as_str(), display(piece));
+                let (seconds, rate) = (seconds(*took), rate(*input_bytes, *took));
+                line!(self, info, "Step ended", stage, piece, input_bytes, output_bytes, seconds, rate);
+            }
+            Notice::PieceRotten { piece, why } => {
+                let piece = display(piece);
+                line!(self, error, "Piece rotten, making it again", piece, why);
+            }
             Notice::WaitingForSpace { step, wanted, free } => {
-                tracing::info!(stage = step.as_str(), wanted, free, "Waiting for room in staging");
+                let stage = step.as_str();
+                line!(self, info, "Waiting for room in staging", stage, wanted, free);
             }
-            Notice::WaitingForWindow { opens } => tracing::info!(opens, "Waiting for the upload window"),
-            Notice::Trouble { trouble, what, retry_in } => match retry_in {
-                Some(wait) => tracing::warn!(trouble = trouble.as_str(), what, retry_in = seconds(*wait), "Will retry"),
-                None => tracing::error!(trouble = trouble.as_str(), what, "Cannot go on"),
-            },
-            Notice::Recovered { trouble } => tracing::info!(trouble = trouble.as_str(), "Recovered"),
+            Notice::WaitingForWindow { opens } => line!(self, info, "Waiting for the upload window", opens),
+            Notice::Trouble { trouble, what, retry_in } => {
+                let trouble = trouble.as_str();
+                match retry_in.map(seconds) {
+                    Some(retry_in) => line!(self, warn, "Will retry", trouble, what, retry_in),
+                    None => line!(self, error, "Cannot go on", trouble, what),
+                }
+            }
+            Notice::Recovered { trouble } => {
+                let trouble = trouble.as_str();
+                line!(self, info, "Recovered", trouble);
+            }
         }
     }
 }

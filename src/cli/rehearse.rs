@@ -7,7 +7,7 @@ use crate::{
     catalog::{Catalog, PieceRow, PieceState},
     config::Settings,
     daemon::{self, Run},
-    log::{self, LogMonitor},
+    log,
     name::{PassId, SourceName},
     notice::Monitor,
     path::SourcePath,
@@ -134,8 +134,7 @@ pub fn run(args: &super::Args, rehearse: &Args) -> Result<u8, Failed> {
         rehearse.dir.canonicalize().map_err(|err| Failed::new(75, format!("Cannot open {:?}: {err}", rehearse.dir)))?;
     let work = Work::make(rehearse)?;
     let settings = work.configure(&dir, rehearse)?;
-    log::init(args.level("warn"));
-    let mut monitors: Vec<Arc<dyn Monitor>> = vec![Arc::new(LogMonitor)];
+    let mut monitors: Vec<Arc<dyn Monitor>> = vec![Arc::new(log::init(args.level("warn")))];
     if stderr().is_terminal() && !args.quiet {
         monitors.push(Arc::new(Bars::new()));
     }

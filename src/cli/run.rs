@@ -3,7 +3,7 @@
 use super::{Failed, progress::Bars};
 use crate::{
     daemon::{self, Run},
-    log::{self, LogMonitor},
+    log,
     notice::Monitor,
 };
 use std::{
@@ -29,8 +29,7 @@ pub fn run(args: &super::Args, run: &Args) -> Result<u8, Failed> {
     for name in &run.pass_now {
         super::source(&settings, Some(name))?;
     }
-    log::init(args.level(settings.log.level.as_str()));
-    let mut monitors: Vec<Arc<dyn Monitor>> = vec![Arc::new(LogMonitor)];
+    let mut monitors: Vec<Arc<dyn Monitor>> = vec![Arc::new(log::init(args.level(settings.log.level.as_str())))];
     if stderr().is_terminal() && !args.quiet {
         monitors.push(Arc::new(Bars::new()));
     }

@@ -163,7 +163,7 @@ impl Drop for Mailer {
         state = waited.unwrap_or_else(PoisonError::into_inner).0;
         let left = state.queue.len() + usize::from(!state.has_stopped);
         if left > 0 {
-            tracing::warn!(mails = left, "Mails were not sent before the end");
+            tracing::warn!(mails = left, "Mails were not sent before the end: {left}");
         }
     }
 }
@@ -257,7 +257,7 @@ fn attempt(post: &Post, mut letter: Letter, lost: u64) -> Outcome {
                 parcel.for_those_left_of(before)
             }
             Err(err) => {
-                tracing::error!(err = %Chain(&err), subject = letter.mail.subject(), "Mail cannot be composed");
+                tracing::error!(subject = letter.mail.subject(), "Mail cannot be composed: {}", Chain(&err));
                 return Outcome::Refused;
             }
         },
@@ -265,13 +265,13 @@ fn attempt(post: &Post, mut letter: Letter, lost: u64) -> Outcome {
     let mut refused = Vec::new();
     let outcome = post.deliver(&mut parcel, &mut refused);
     for err in refused {
-        tracing::error!(err = %Chain(&err), subject = parcel.subject, "Mail was refused");
+        tracing::error!(subject = parcel.subject, "Mail was refused: {}", Chain(&err));
     }
     match outcome {
         Ok(()) if parcel.arrived => Outcome::Arrived { told: letter.told },
         Ok(()) => Outcome::Refused,
         Err(err) => {
-            tracing::warn!(err = %Chain(&err), subject = parcel.subject, "Mail cannot be sent yet");
+            tracing::warn!(subject = parcel.subject, "Mail cannot be sent yet: {}", Chain(&err));
             letter.parcel = Some(parcel);
             Outcome::Later(letter)
         }
