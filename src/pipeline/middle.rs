@@ -13,7 +13,7 @@ use super::{
 use crate::{
     archive::list::MemberList,
     compress::{Blocks, Compressor},
-    durable::{at, is_lost},
+    durable::{Growing, at, is_lost},
     fate::{Fate, Trouble},
     name::{Compression, PieceName},
     notice::{Notice, Step},
@@ -329,7 +329,7 @@ fn apply<T: Transform, B: Shelf>(
     let mut file = draft.file();
     file.seek(SeekFrom::Start(mark.as_ref().map_or(0, |mark| mark.output))).map_err(read_failure)?;
     let mut source = Source::after(input, &ctx.stop, &progress, read_tally.clone());
-    let mut writer = HashingWriter::after(file, written_tally.clone());
+    let mut writer = HashingWriter::after(Growing(file), written_tally.clone());
     let mut save = |mark: &Mark<T::Summary>| -> io::Result<()> {
         draft.file().sync_data()?;
         let record = MarkRecord { mark: mark.clone(), output: written_tally.digest() };

@@ -1,6 +1,7 @@
 //! A file of ours that grows: hashed as it is written, and able to go back to an earlier point.
 
 use super::PackError;
+use crate::durable::Growing;
 use rustix::fs::{Advice, fadvise};
 use sha2::{Digest, Sha256};
 use std::{
@@ -156,7 +157,8 @@ impl Draft {
     }
 
     fn store(&mut self, bytes: &[u8]) -> Result<(), PackError> {
-        self.file.write_all_at(bytes, self.stored).map_err(|source| PackError::Write { what: self.what, source })?;
+        let write = Growing(&self.file).write_all_at(bytes, self.stored);
+        write.map_err(|source| PackError::Write { what: self.what, source })?;
         self.stored += bytes.len() as u64;
         Ok(())
     }
