@@ -126,6 +126,8 @@ pub struct Cut<W> {
     end: Option<SourcePath>,
     /// Its item stands in the walk still and is not to be used: the segments of this file stand for it.
     spent: Option<SourcePath>,
+    /// Files that are packed in segments and were not there any more when the walk came to them.
+    missed: u64,
     /// Read before and put back; in front of the walk.
     again: VecDeque<Walked>,
     ahead: Ahead,
@@ -150,6 +152,7 @@ where
             ended: false,
             end: None,
             spent: None,
+            missed: 0,
             again: VecDeque::new(),
             ahead: Ahead::new(limits),
             filling: Filling::default(),
@@ -264,6 +267,12 @@ where
         &self.walk
     }
 
+    /// Entries that stand in pieces although the walk has not met them again: large files that are gone between two
+    /// of their segments.
+    pub fn missed(&self) -> u64 {
+        self.missed
+    }
+
     fn draft_plan(&mut self) -> Result<Plan, E> {
         while self.look()? {
             let in_draft = |item: &Walked| self.draft.as_ref().is_some_and(|last| item.path() <= last);
@@ -376,14 +385,15 @@ where
         }
         while !self.ended {
             let Some(item) = self.walk.next().transpose()? else {
+                self.missed += u64::from(self.spent.take().is_some());
                 self.ended = true;
                 break;
             };
-            if let Some(spent) = self.spent.take()
-                && *item.path() == spent
-                && item.seen() == 1
-            {
-                continue;
+            if let Some(spent) = self.spent.take() {
+                if *item.path() == spent && item.seen() == 1 {
+                    continue;
+                }
+                self.missed += 1;
             }
             if self.end.as_ref().is_some_and(|end| item.path() > end) {
                 self.ended = true;

@@ -172,7 +172,11 @@ fn verdict(fixed: &Meta, now: &Now, reading: &Reading, len: u64) -> Verdict {
     match now {
         Ok(file) => judge(fixed, fstat(file).ok().as_ref(), reading, len),
         Err(err) => {
-            let detail = format!("It cannot be opened any more ({err}); this segment of {len} bytes is zeros");
+            let zeros = match reading.trouble {
+                Some(_) if reading.lost < len => format!("{} bytes of this segment of {len} bytes are", reading.lost),
+                _ => format!("this segment of {len} bytes is"),
+            };
+            let detail = format!("It cannot be opened any more ({err}); {zeros} zeros");
             Verdict::Damaged(err.errno(), detail)
         }
     }
