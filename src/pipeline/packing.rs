@@ -12,7 +12,7 @@ use crate::{
         entry::{Kind, Walked},
         manifest::ExceptionLine,
         names::Names,
-        pack::{self, Mark, Outcome, PackError, PackJob, PathField},
+        pack::{self, Mark, MemberMark, Outcome, PackError, PackJob, PathField},
         tree::{SourceError, Tree},
     },
     catalog::{PackedRow, SegmentRow},
@@ -223,9 +223,10 @@ fn pack_plan(
         list,
         from,
         mark: &mut |mark: &Mark| {
-            let copied = mark.member.as_ref().and_then(|member| member.copied.as_ref());
-            let has_lost = copied.is_some_and(|copied| copied.lost > 0);
-            still_there(&lane.tree, &mark.range, has_lost).map_err(std::io::Error::other)?;
+            // A member that was taken back, or is partly lost.
+            let is_doubtful = |member: &MemberMark| member.copied.as_ref().is_none_or(|copied| copied.lost > 0);
+            let doubts = mark.member.as_ref().is_some_and(is_doubtful);
+            still_there(&lane.tree, &mark.range, doubts).map_err(std::io::Error::other)?;
             drafts::write_mark(&mark_path, mark, replaces).map_err(std::io::Error::other)
         },
         rule: &|number| lane.filter.rule(number).to_owned(),
@@ -254,10 +255,10 @@ fn pack_plan(
 }
 
 /// What vanished or failed says nothing of the entries when the whole source went away under them: then nothing
-/// of it may become durable. `has_lost`: part of the member under way could not be read.
-fn still_there(tree: &Tree, range: &pack::Range, has_lost: bool) -> Result<(), SourceError> {
+/// of it may become durable. `doubts`: so does what became of the member under way.
+fn still_there(tree: &Tree, range: &pack::Range, doubts: bool) -> Result<(), SourceError> {
     let is_doubtful = |reason| !matches!(reason, Reason::Socket | Reason::Mount | Reason::Deep | Reason::Metadata);
-    let doubts = has_lost || range.exceptions.iter().any(|line| is_doubtful(line.reason));
+    let doubts = doubts || range.exceptions.iter().any(|line| is_doubtful(line.reason));
     if doubts { tree.check() } else { Ok(()) }
 }
 

@@ -129,3 +129,25 @@ fn pieces_may_be_smaller_after_a_restart() {
     assert_eq!(judge(&world, &ran, Compare::Equal), Vec::<String>::new());
     assert!(most <= world.setup.cap, "{most} of {}", world.setup.cap);
 }
+
+#[test]
+fn segments_may_be_smaller_after_a_restart_when_none_stands_yet() {
+    let mut world = World::new(setup(), parted);
+    killed_in(&world, "000002");
+    (world.setup.max_size, world.setup.cap) = ("4MiB", 3 * (4 << 20) * 101 / 100 + 1);
+    world.configure("");
+    assert_right(&world, Compare::Equal, "in smaller segments");
+}
+
+#[test]
+fn segments_that_do_not_fit_any_more_are_an_error_until_there_is_room() {
+    let mut world = World::new(setup(), parted);
+    killed_in(&world, "000003");
+    (world.setup.max_size, world.setup.cap) = ("1MiB", 3 * (1 << 20) * 101 / 100 + 1);
+    world.configure("");
+    let ran = world.run();
+    assert_eq!(ran.code, Some(6), "{}", ran.log);
+    world.setup = setup();
+    world.configure("");
+    assert_right(&world, Compare::Equal, "with room");
+}

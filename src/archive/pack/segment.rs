@@ -43,6 +43,11 @@ impl Packer<'_> {
         let resumed = self.resume_member(fixed)?;
         let mut now = self.open_segment(fixed);
         let (mut under_way, mut reading) = match resumed {
+            // What could not be read then may be read now.
+            Some((under_way, reading)) if reading.trouble.is_some() && now.is_ok() && tries < self.options.retries => {
+                self.take_back(under_way, tries + 1)?;
+                self.start_segment(plan, &now, tries + 1, hasher.clone())?
+            }
             Some(copying) => copying,
             None => self.start_segment(plan, &now, tries, hasher.clone())?,
         };

@@ -324,3 +324,29 @@ fn what_goes_on_never_takes_more_than_a_piece_may_have() {
     assert!(outcome.packed.tar_size <= bench.options.max_size, "{}", outcome.packed.tar_size);
     assert_eq!(outcome.handed_back[0].path(), &path("large"));
 }
+
+#[test]
+fn what_failed_for_a_while_in_a_segment_is_read_again_after_a_restart() {
+    let mut bench = bench();
+    let (plan, whole) = second_segment(&mut bench);
+    bench.marks.take();
+    let segment = |plan: &SegmentPlan| Plan { items: vec![], tar_size: 0, members: 1, segment: Some(plan.clone()) };
+    let (opened, is_bad) = (Cell::new(0), Rc::new(Cell::new(true)));
+    let (bad, bad_too) = (is_bad.clone(), is_bad.clone());
+    bench.content.before_open = Some(Box::new(move |_| match opened.replace(opened.get() + 1) {
+        1.. if bad.get() => Err(OpenError::from(io::Error::from_raw_os_error(5))),
+        _ => Ok(()),
+    }));
+    bench.read_at = Box::new(move |file, buffer, at| match at >= 3 * MIB as u64 && bad_too.get() {
+        true => Err(io::Error::from_raw_os_error(5)),
+        false => file.read_at(buffer, at),
+    });
+    let packed = bench.pack_plan(segment(&plan)).unwrap().packed;
+    assert_eq!(exceptions(&packed), [(Reason::Damaged, "large".to_owned())]);
+    is_bad.set(false);
+    let marks = bench.marks.take();
+    let mark = marks.last().unwrap();
+    assert!(mark.member.as_ref().unwrap().copied.as_ref().unwrap().lost > 0);
+    crash(&mut bench, mark);
+    assert_eq!(bench.pack_plan(segment(&plan)).unwrap().packed, whole);
+}
