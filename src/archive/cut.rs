@@ -16,6 +16,7 @@
 //! entry ride with the first piece. A file that is larger than a piece becomes segments, in pieces of their own.
 
 mod ahead;
+mod plan;
 mod segments;
 #[cfg(test)]
 mod tests;
@@ -25,6 +26,7 @@ use crate::{
     path::SourcePath,
 };
 use ahead::Ahead;
+pub use plan::{Plan, SegmentPlan};
 use segments::Segments;
 use std::collections::VecDeque;
 
@@ -56,49 +58,6 @@ impl Limits {
     }
 }
 
-/// Which part of a large file a plan is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SegmentPlan {
-    /// From 1.
-    pub index: u32,
-    pub count: u32,
-    /// Of its first byte in the file.
-    pub offset: u64,
-    /// Bytes of the file in this segment.
-    pub len: u64,
-    /// As fixed at the first segment.
-    pub file: Entry,
-}
-
-/// What one piece is to hold.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Plan {
-    /// In walk order. Of a segment exactly one entry, the whole file; the first segment may have left-out items
-    /// before it, and the last one those that follow the file.
-    pub items: Vec<Walked>,
-    /// Estimate of the whole tar: ancestors of the first entry, all entries, and [`TAR_END`]. More than
-    /// `max_size` only where a single unit is and cannot be parted, and in a resumed draft.
-    pub tar_size: u64,
-    /// Entries, without ancestors; 0 only in a resumed draft, and when nothing but left-out items is left.
-    pub members: u64,
-    pub segment: Option<SegmentPlan>,
-}
-
-impl Plan {
-    /// The entry whose ancestors the piece needs.
-    pub fn first_entry(&self) -> Option<&Entry> {
-        self.items.iter().find_map(|item| match item {
-            Walked::Entry(entry) => Some(entry),
-            _ => None,
-        })
-    }
-
-    /// The last path that was seen for this piece: the next one begins after it.
-    pub fn last(&self) -> Option<&SourcePath> {
-        self.items.last().map(Walked::path)
-    }
-}
-
 /// The plan that is being filled; kept here while an error of the walk interrupts it.
 #[derive(Debug, Default)]
 struct Filling {
@@ -126,6 +85,8 @@ pub struct Cut<W> {
     end: Option<SourcePath>,
     /// Its item stands in the walk still and is not to be used: the segments of this file stand for it.
     spent: Option<SourcePath>,
+    /// Files that are packed in segments and were not there any more when the walk came to them.
+    missed: u64,
     /// Read before and put back; in front of the walk.
     again: VecDeque<Walked>,
     ahead: Ahead,
@@ -150,6 +111,7 @@ where
             ended: false,
             end: None,
             spent: None,
+            missed: 0,
             again: VecDeque::new(),
             ahead: Ahead::new(limits),
             filling: Filling::default(),
@@ -264,6 +226,12 @@ where
         &self.walk
     }
 
+    /// Entries that stand in pieces although the walk has not met them again: large files that are gone between two
+    /// of their segments.
+    pub fn missed(&self) -> u64 {
+        self.missed
+    }
+
     fn draft_plan(&mut self) -> Result<Plan, E> {
         while self.look()? {
             let in_draft = |item: &Walked| self.draft.as_ref().is_some_and(|last| item.path() <= last);
@@ -376,14 +344,15 @@ where
         }
         while !self.ended {
             let Some(item) = self.walk.next().transpose()? else {
+                self.missed += u64::from(self.spent.take().is_some());
                 self.ended = true;
                 break;
             };
-            if let Some(spent) = self.spent.take()
-                && *item.path() == spent
-                && item.seen() == 1
-            {
-                continue;
+            if let Some(spent) = self.spent.take() {
+                if *item.path() == spent && item.seen() == 1 {
+                    continue;
+                }
+                self.missed += 1;
             }
             if self.end.as_ref().is_some_and(|end| item.path() > end) {
                 self.ended = true;

@@ -186,12 +186,15 @@ impl Turn<'_> {
         let PieceName { source, pass, seq, .. } = lost.packed.name.clone();
         let rows = ctx.catalog.pieces(&source, pass)?;
         let replaced = rows.iter().filter(|row| row.packed.replaces == Some(seq));
-        let done = replaced.max_by(|a, b| a.packed.position.cmp(&b.packed.position));
+        let done = replaced.max_by_key(|row| (row.packed.position.clone(), index_of(row)));
         let only_one = lost.packed.segment.is_some();
-        let is_done = done.is_some_and(|row| only_one || row.packed.position >= lost.packed.position);
+        // Its last file may have grown into segments, which all have the same position.
+        let is_whole = |row: &PieceRow| row.packed.segment.is_none_or(|segment| segment.index == segment.count);
+        let is_done = done.is_some_and(|row| only_one || row.packed.position >= lost.packed.position && is_whole(row));
         if !is_done {
             let before = done.or_else(|| before(&rows, &lost)).cloned();
-            let chain = chain_before(&rows, &lost);
+            let left = || before.as_ref().and_then(segment_of).and_then(|(state, _)| state.chain);
+            let chain = chain_before(&rows, &lost).or_else(left);
             let draft = drafts::find(ctx, &source, pass, Some(seq))?;
             let range = Range::Again(Box::new(Again { lost: lost.clone(), before, chain, draft }));
             let mut lane = Lane::open(ctx, self.spec, pass, range)?;
@@ -219,7 +222,11 @@ fn before<'a>(rows: &'a [PieceRow], lost: &PieceRow) -> Option<&'a PieceRow> {
     };
     rows.iter()
         .filter(|row| row.packed.position < lost.position && !is_within(row))
-        .max_by_key(|row| (row.packed.position.clone(), row.packed.segment.map(|segment| segment.index)))
+        .max_by_key(|row| (row.packed.position.clone(), index_of(row)))
+}
+
+fn index_of(row: &PieceRow) -> Option<u32> {
+    row.packed.segment.map(|segment| segment.index)
 }
 
 /// What the segment before a lost one has left for it, so that the last one tells the digest of the whole file.

@@ -58,10 +58,21 @@ pub fn find(
             && let Ok(record) = found.record
             && record.replaces == replaces
         {
+            if replaces.is_none() && is_laid_out_larger(&record.mark, ctx.options.pack.max_size) {
+                remove(ctx, &found.id)?;
+                ctx.staging.budget().release(&found.id);
+                continue;
+            }
             return Ok(Some(ResumedDraft { seq: found.seq, mark: record.mark }));
         }
     }
     Ok(None)
+}
+
+/// Whether this is the first segment of a file, of which no other stands yet, in a layout that does not fit any more.
+fn is_laid_out_larger(mark: &Mark, max_size: u64) -> bool {
+    let first = mark.member.as_ref().filter(|member| member.segment.is_some_and(|segment| segment.index == 1));
+    first.is_some_and(|member| member.len >= max_size)
 }
 
 /// At a start: keeps the room of drafts that will go on, and removes the others. `here`: ids of pieces on shelves,

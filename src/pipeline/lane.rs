@@ -124,7 +124,7 @@ impl Lane {
 
     /// Entries that the pass has seen, counted by the walk itself.
     pub fn seen(&self) -> u64 {
-        self.seen_before + self.cut.walk().seen()
+        self.seen_before + self.cut.walk().seen() + self.cut.missed()
     }
 
     /// The next piece to be packed. What the source itself refuses holds it.

@@ -12,7 +12,7 @@ use crate::{
         entry::{Kind, Walked},
         manifest::ExceptionLine,
         names::Names,
-        pack::{self, Mark, Outcome, PackError, PackJob, PathField},
+        pack::{self, Mark, MemberMark, Outcome, PackError, PackJob, PathField},
         tree::{SourceError, Tree},
     },
     catalog::{PackedRow, SegmentRow},
@@ -91,6 +91,8 @@ pub fn pack_next(
     let max_size = ctx.options.pack.max_size;
     let tar_max = if std::mem::take(&mut lane.roomy) { max_size } else { tar_bound(&plan, max_size) };
     let tar_max = draft.as_ref().map_or(tar_max, |draft| tar_max.saturating_add(draft.mark.tar_len).min(max_size));
+    // The layout of segments is older than the limit that holds now.
+    let tar_max = if plan.segment.is_some() { tar_max.max(plan.tar_size) } else { tar_max };
     let need = Reservation::planned(tar_max, list_bound(&plan) + draft.as_ref().map_or(0, |draft| draft.mark.list_len));
     reserve(ctx, &id, need)?;
     let planned = plan.tar_size;
@@ -221,7 +223,10 @@ fn pack_plan(
         list,
         from,
         mark: &mut |mark: &Mark| {
-            still_there(&lane.tree, &mark.range).map_err(std::io::Error::other)?;
+            // A member that was taken back, or is partly lost.
+            let is_doubtful = |member: &MemberMark| member.copied.as_ref().is_none_or(|copied| copied.lost > 0);
+            let doubts = mark.member.as_ref().is_some_and(is_doubtful);
+            still_there(&lane.tree, &mark.range, doubts).map_err(std::io::Error::other)?;
             drafts::write_mark(&mark_path, mark, replaces).map_err(std::io::Error::other)
         },
         rule: &|number| lane.filter.rule(number).to_owned(),
@@ -240,7 +245,7 @@ fn pack_plan(
             return Err(Cannot::Failed(interrupted(err, draft, &list)?));
         }
     };
-    if let Err(err) = still_there(&lane.tree, &packed.range) {
+    if let Err(err) = still_there(&lane.tree, &packed.range, false) {
         draft.keep_if_marked();
         return Err(err.into());
     }
@@ -250,10 +255,10 @@ fn pack_plan(
 }
 
 /// What vanished or failed says nothing of the entries when the whole source went away under them: then nothing
-/// of it may become durable.
-fn still_there(tree: &Tree, range: &pack::Range) -> Result<(), SourceError> {
+/// of it may become durable. `doubts`: so does what became of the member under way.
+fn still_there(tree: &Tree, range: &pack::Range, doubts: bool) -> Result<(), SourceError> {
     let is_doubtful = |reason| !matches!(reason, Reason::Socket | Reason::Mount | Reason::Deep | Reason::Metadata);
-    let doubts = range.exceptions.iter().any(|line| is_doubtful(line.reason));
+    let doubts = doubts || range.exceptions.iter().any(|line| is_doubtful(line.reason));
     if doubts { tree.check() } else { Ok(()) }
 }
 

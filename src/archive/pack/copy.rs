@@ -87,6 +87,11 @@ impl Reading {
         self.at == 0 && !self.is_broken
     }
 
+    /// Bytes that are still to be written into the tar.
+    pub fn left(&self, range: &UnderWay) -> u64 {
+        range.extents.iter().map(|extent| extent.end().saturating_sub(extent.offset.max(self.at))).sum()
+    }
+
     fn take(&mut self, bytes: &[u8]) {
         self.sha256.update(bytes);
         if let Some(hasher) = &mut self.file_sha256 {
@@ -142,7 +147,10 @@ impl Packer<'_> {
                 return Err(PackError::Stopped);
             }
             (self.progress)(self.tar.len());
-            self.mark_inside_if_due(range, reading)?;
+            // Of a file that cannot be opened nothing is kept: the next run may find it again.
+            if file.is_some() {
+                self.mark_inside_if_due(range, reading)?;
+            }
             let (is_data, len) = reading.region(range);
             if !is_data {
                 reading.take(&ZEROS[..len.min(ZEROS.len() as u64) as usize]);

@@ -12,7 +12,7 @@ use crate::{
     archive::{
         content::{OpenError, Xattrs},
         entry::{Entry, Kind, Meta, Stamp, Walked},
-        header::{Body, padded},
+        header::{Body, END_LEN, padded},
         holes::{self, Extent},
         manifest::{member_name, note},
     },
@@ -82,7 +82,11 @@ impl Packer<'_> {
             Err(err) => return self.skip_file(entry, err, resumed),
         };
         let going_on = match resumed {
-            Some((under_way, reading)) if self.is_as_before(&under_way, &opened) => Some((under_way, reading)),
+            Some((under_way, reading))
+                if self.is_as_before(&under_way, &opened) && self.has_room(&under_way, &reading) =>
+            {
+                Some((under_way, reading))
+            }
             Some((under_way, _)) => {
                 tries = (tries + 1).min(self.options.retries);
                 self.take_back(under_way, tries)?;
@@ -149,6 +153,11 @@ impl Packer<'_> {
     fn is_as_before(&self, under_way: &UnderWay, opened: &Opened) -> bool {
         let (before, now) = (&under_way.file.meta, &opened.shape.entry.meta);
         before.is_unchanged(now) || under_way.tries >= self.options.retries && before.is_same_inode(now)
+    }
+
+    /// Whether the rest of what was begun by another run fits: since then less room may have been given to a piece.
+    fn has_room(&self, under_way: &UnderWay, reading: &Reading) -> bool {
+        padded(self.tar.len() + reading.left(under_way)) + END_LEN <= self.options.max_size
     }
 
     /// The member as it came.

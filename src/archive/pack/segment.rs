@@ -43,6 +43,11 @@ impl Packer<'_> {
         let resumed = self.resume_member(fixed)?;
         let mut now = self.open_segment(fixed);
         let (mut under_way, mut reading) = match resumed {
+            // What could not be read then may be read now.
+            Some((under_way, reading)) if reading.trouble.is_some() && now.is_ok() && tries < self.options.retries => {
+                self.take_back(under_way, tries + 1)?;
+                self.start_segment(plan, &now, tries + 1, hasher.clone())?
+            }
             Some(copying) => copying,
             None => self.start_segment(plan, &now, tries, hasher.clone())?,
         };
@@ -172,7 +177,11 @@ fn verdict(fixed: &Meta, now: &Now, reading: &Reading, len: u64) -> Verdict {
     match now {
         Ok(file) => judge(fixed, fstat(file).ok().as_ref(), reading, len),
         Err(err) => {
-            let detail = format!("It cannot be opened any more ({err}); this segment of {len} bytes is zeros");
+            let zeros = match reading.trouble {
+                Some(_) if reading.lost < len => format!("{} bytes of this segment of {len} bytes are", reading.lost),
+                _ => format!("this segment of {len} bytes is"),
+            };
+            let detail = format!("It cannot be opened any more ({err}); {zeros} zeros");
             Verdict::Damaged(err.errno(), detail)
         }
     }

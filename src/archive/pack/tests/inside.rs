@@ -280,3 +280,73 @@ fn the_format_of_marks_inside_a_member_never_changes() {
     let copied = mark.member.unwrap().copied.unwrap();
     assert_eq!(hex(copied.sha256_state.hasher().unwrap()), sha256(b"content"));
 }
+
+#[test]
+fn a_segment_that_could_not_be_opened_before_a_restart_is_never_told_as_clean() {
+    let mut bench = bench();
+    let (plan, _) = second_segment(&mut bench);
+    bench.marks.take();
+    bench.from = None;
+    let denied = Rc::new(Cell::new(true));
+    let is_denied = denied.clone();
+    bench.content.before_open =
+        Some(Box::new(
+            move |_| if is_denied.get() { Err(OpenError::from(io::Error::from_raw_os_error(13))) } else { Ok(()) },
+        ));
+    let segment = |plan: &SegmentPlan| Plan { items: vec![], tar_size: 0, members: 1, segment: Some(plan.clone()) };
+    let zeros = bench.pack_plan(segment(&plan)).unwrap().packed;
+    assert_eq!(exceptions(&zeros), [(Reason::Damaged, "large".to_owned())]);
+    let marks = bench.marks.take();
+    denied.set(false);
+    for mark in &marks {
+        crash(&mut bench, mark);
+        let packed = bench.pack_plan(segment(&plan)).unwrap().packed;
+        let wanted = sha256(&noise(5 * MIB)[2 * MIB..4 * MIB]);
+        let member = bench.members().pop().unwrap();
+        assert!(
+            member.sha256 == Some(wanted) || member.has_note("damaged"),
+            "{:?} {:?}",
+            member,
+            packed.range.exceptions
+        );
+    }
+}
+
+#[test]
+fn what_goes_on_never_takes_more_than_a_piece_may_have() {
+    let mut bench = bench();
+    let mark = stop_at(&mut bench, 6);
+    assert!(mark.member.as_ref().unwrap().copied.is_some());
+    crash(&mut bench, &mark);
+    bench.options.max_size = 4 * MIB as u64;
+    let rest = rest(&bench, &mark);
+    let outcome = bench.pack_items(rest).unwrap();
+    assert!(outcome.packed.tar_size <= bench.options.max_size, "{}", outcome.packed.tar_size);
+    assert_eq!(outcome.handed_back[0].path(), &path("large"));
+}
+
+#[test]
+fn what_failed_for_a_while_in_a_segment_is_read_again_after_a_restart() {
+    let mut bench = bench();
+    let (plan, whole) = second_segment(&mut bench);
+    bench.marks.take();
+    let segment = |plan: &SegmentPlan| Plan { items: vec![], tar_size: 0, members: 1, segment: Some(plan.clone()) };
+    let (opened, is_bad) = (Cell::new(0), Rc::new(Cell::new(true)));
+    let (bad, bad_too) = (is_bad.clone(), is_bad.clone());
+    bench.content.before_open = Some(Box::new(move |_| match opened.replace(opened.get() + 1) {
+        1.. if bad.get() => Err(OpenError::from(io::Error::from_raw_os_error(5))),
+        _ => Ok(()),
+    }));
+    bench.read_at = Box::new(move |file, buffer, at| match at >= 3 * MIB as u64 && bad_too.get() {
+        true => Err(io::Error::from_raw_os_error(5)),
+        false => file.read_at(buffer, at),
+    });
+    let packed = bench.pack_plan(segment(&plan)).unwrap().packed;
+    assert_eq!(exceptions(&packed), [(Reason::Damaged, "large".to_owned())]);
+    is_bad.set(false);
+    let marks = bench.marks.take();
+    let mark = marks.last().unwrap();
+    assert!(mark.member.as_ref().unwrap().copied.as_ref().unwrap().lost > 0);
+    crash(&mut bench, mark);
+    assert_eq!(bench.pack_plan(segment(&plan)).unwrap().packed, whole);
+}
