@@ -15,7 +15,7 @@ CARGO ?= cargo
 # To build: a C compiler for what is bundled, nettle and clang's library for OpenPGP.
 # To test: the stock tools that must be able to read what we write.
 PACKAGES := build-essential pkg-config nettle-dev libclang-dev gnupg xz-utils zstd acl attr strace libarchive-tools libcap2-bin \
-            e2fsprogs xfsprogs python3 systemd-container mmdebstrap procps
+            e2fsprogs xfsprogs python3 jq systemd-container mmdebstrap procps
 
 BINARY := target/release/archiver
 

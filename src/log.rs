@@ -68,6 +68,10 @@ impl Monitor for LogMonitor {
                 line!(self, info, "Pass under way", source, pass, resumed);
             }
             Notice::PassHeld { source, why } => line!(self, error, "Pass held", source, why),
+            Notice::NothingDue { source, last, next } => {
+                let next = next.as_deref().unwrap_or("never, as repeat is not set");
+                line!(self, info, "Nothing is due", source, last, next);
+            }
             Notice::PassEnded { source, pass, pieces, entries, archived, lost, clean } => {
                 if *clean {
                     line!(self, info, "Pass ended", source, pass, pieces, entries, archived, lost);

@@ -124,19 +124,73 @@ impl Step {
 /// A happening. Told once; log line, mail and status are drawn from it.
 #[derive(Clone, Debug)]
 pub enum Notice {
-    Started { version: &'static str },
-    Stopping { why: String },
-    PassStarted { source: String, pass: String, resumed: bool },
-    PassHeld { source: String, why: String },
-    PassEnded { source: String, pass: String, pieces: u64, entries: u64, archived: u64, lost: u64, clean: bool },
-    EntryException { source: String, exception: Exception },
-    StepStarted { step: Step, piece: PieceName, len: u64, resumed_at: u64 },
-    StepEnded { step: Step, piece: PieceName, input_len: u64, output_len: u64, took: Duration },
-    PieceRotten { piece: PieceName, why: String },
-    WaitingForSpace { step: Step, wanted: u64, free: u64 },
-    WaitingForWindow { opens: String },
-    Trouble { trouble: Trouble, what: String, retry_in: Option<Duration> },
-    Recovered { trouble: Trouble },
+    Started {
+        version: &'static str,
+    },
+    Stopping {
+        why: String,
+    },
+    PassStarted {
+        source: String,
+        pass: String,
+        resumed: bool,
+    },
+    PassHeld {
+        source: String,
+        why: String,
+    },
+    /// `next`: when the next pass is due, if ever.
+    NothingDue {
+        source: String,
+        last: String,
+        next: Option<String>,
+    },
+    PassEnded {
+        source: String,
+        pass: String,
+        pieces: u64,
+        entries: u64,
+        archived: u64,
+        lost: u64,
+        clean: bool,
+    },
+    EntryException {
+        source: String,
+        exception: Exception,
+    },
+    StepStarted {
+        step: Step,
+        piece: PieceName,
+        len: u64,
+        resumed_at: u64,
+    },
+    StepEnded {
+        step: Step,
+        piece: PieceName,
+        input_len: u64,
+        output_len: u64,
+        took: Duration,
+    },
+    PieceRotten {
+        piece: PieceName,
+        why: String,
+    },
+    WaitingForSpace {
+        step: Step,
+        wanted: u64,
+        free: u64,
+    },
+    WaitingForWindow {
+        opens: String,
+    },
+    Trouble {
+        trouble: Trouble,
+        what: String,
+        retry_in: Option<Duration>,
+    },
+    Recovered {
+        trouble: Trouble,
+    },
 }
 
 /// Hears what happens. Implementations must be quick: stages call it between buffers.

@@ -3,6 +3,8 @@
 mod common;
 #[path = "commands/config.rs"]
 mod config;
+#[path = "commands/habits.rs"]
+mod habits;
 #[path = "commands/left_out.rs"]
 mod left_out;
 #[path = "commands/state.rs"]
@@ -184,7 +186,7 @@ fn a_second_daemon_on_the_same_staging_is_refused_and_the_first_goes_on() {
 
 #[test]
 fn a_run_that_is_told_to_stop_ends_clean_and_the_next_completes_it() {
-    for name in ["-TERM", "-INT"] {
+    for (name, code) in [("-TERM", 143), ("-INT", 130)] {
         let mut world = World::new();
         fill(&world);
         world.setup.more = "[upload]\nbandwidth = \"20kB/s\"".to_owned();
@@ -192,7 +194,7 @@ fn a_run_that_is_told_to_stop_ends_clean_and_the_next_completes_it() {
         wait_until("an upload is under way", || status(&world)["sources"][0]["pieces"]["sealed"].as_u64() > Some(0));
         signal(&run, name);
         let began = Instant::now();
-        assert_eq!(run.wait().unwrap().code(), Some(0));
+        assert_eq!(run.wait().unwrap().code(), Some(code), "It is not complete");
         assert!(began.elapsed() < Duration::from_secs(20));
         assert!(archived(&world).iter().all(|key| !key.contains("index")), "The pass has not ended");
         world.setup.more = String::new();

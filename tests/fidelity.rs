@@ -79,9 +79,19 @@ impl Archived {
     /// All pieces into one directory, segments joined, and nothing differs.
     fn everything_comes_back(&self) -> usize {
         let dir = self.world.dir("together");
+        self.tars.iter().for_each(|tar| self.world.untar(tar, &dir));
+        let (_, files) = self.places();
+        for file in &files {
+            self.world.join_segments(&dir.join(common::os(file)));
+        }
+        self.is_the_source(&dir);
+        files.len()
+    }
+
+    /// The piece of each path, and the paths that are in segments.
+    fn places(&self) -> (BTreeMap<Vec<u8>, String>, BTreeSet<Vec<u8>>) {
         let (mut piece, mut files) = (BTreeMap::new(), BTreeSet::new());
-        for ((key, manifest), tar) in self.pieces.iter().zip(&self.tars) {
-            self.world.untar(tar, &dir);
+        for (key, manifest) in &self.pieces {
             for member in manifest.members.iter().filter(|member| !has_note(member, "ancestor")) {
                 let mut path = path_of(member);
                 if !member["segment"].is_null() {
@@ -91,13 +101,14 @@ impl Archived {
                 piece.insert(path, key.clone());
             }
         }
-        for file in &files {
-            self.world.join_segments(&dir.join(common::os(file)));
-        }
+        (piece, files)
+    }
+
+    /// Nothing differs, and nothing is there besides.
+    fn is_the_source(&self, dir: &Path) {
         let paths = self.source.iter().filter(|(_, seen)| seen.kind != "s").map(|(path, _)| path.clone()).collect();
-        let found = differences(&self.source, &snapshot(&dir), &paths, &piece);
+        let found = differences(&self.source, &snapshot(dir), &paths, &self.places().0);
         assert!(found.is_empty(), "{}", told(&found));
-        files.len()
     }
 
     /// The manifests say of each entry what stock tools say, each entry once, and they add up to the tree.
@@ -159,6 +170,21 @@ fn a_nasty_tree_comes_back_from_every_piece_alone_and_from_all_together() {
     let full = |tar: &&PathBuf| fs::metadata(tar).unwrap().len() == MIB;
     assert!(done.tars.iter().any(|tar| full(&tar)), "No piece uses all of its room");
     println!("{} entries in {} pieces, {segmented} in segments, 0 differences", done.source.len(), done.pieces.len());
+}
+
+#[test]
+fn the_lines_of_the_readme_bring_everything_back() {
+    let done = archive(World::nasty_and_large());
+    let (_, lines) = include_str!("../README.md").split_once("# absolute paths\n").unwrap();
+    let (lines, _) = lines.split_once("\n\n").unwrap();
+    let world = &done.world;
+    let dir = world.dir("by-hand");
+    let pass = world.vault.join(Path::new(&done.pieces[0].0).parent().unwrap());
+    let script = format!("cd \"$1\"; pass=$2 key=$3\n{lines}");
+    let ran = world.bash(&script, &[&dir, &pass, &world.passphrase]).expect(0);
+    assert!(!ran.stderr.contains("FAILED"), "{}", ran.stderr);
+    assert!(done.places().1.len() > 2, "Some files are in segments");
+    done.is_the_source(&dir);
 }
 
 #[test]

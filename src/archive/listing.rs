@@ -3,11 +3,12 @@
 //! ```text
 //! drwxr-xr-x    1000   1000              0 2026-11-20T20:00:00.123456789Z photos/2019
 //! lrwxrwxrwx    1000   1000             11 2026-11-20T20:00:00.123456789Z photos/new -> 2019/last
+//! -rw-r--r--    1000   1000           4711 2026-11-20T20:00:00.123456789Z photos/one link to photos/first
 //! ```
 //!
 //! Names are escaped, so a line is an entry, whatever its name is.
 
-use super::manifest::{Member, join};
+use super::manifest::{Member, join, note};
 use crate::path::escape;
 use std::io::{self, Write};
 
@@ -30,6 +31,8 @@ impl<W: Write> Listing<W> {
         let mode = mode_text(&member.r#type, u32::from_str_radix(&member.mode, 8).unwrap_or(0));
         write!(self.out, "{mode} {:>7} {:>7} {size:>15} {} {path}", member.uid, member.gid, member.mtime)?;
         match join(&member.link, &member.link_b64) {
+            // A further name of what the piece has already, as GNU tar lists it.
+            Some(link) if member.has_note(note::HARDLINK) => writeln!(self.out, " link to {}", escape(&link)),
             Some(link) if member.r#type == "symlink" => writeln!(self.out, " -> {}", escape(&link)),
             _ => writeln!(self.out),
         }
@@ -71,6 +74,22 @@ mod tests {
         assert_eq!(mode_text("dir", 0o1777), "drwxrwxrwt");
         assert_eq!(mode_text("file", 0o2640), "-rw-r-S---");
         assert_eq!(mode_text("symlink", 0o777), "lrwxrwxrwx");
+    }
+
+    #[test]
+    fn a_further_name_shows_what_it_is_a_name_of() {
+        let member = Member {
+            path: Some("b".into()),
+            r#type: "symlink".into(),
+            mode: "0777".into(),
+            mtime: "2026-11-20T20:00:00.000000000Z".into(),
+            link: Some("a".into()),
+            note: Some("hardlink".into()),
+            ..Member::default()
+        };
+        let mut out = Vec::new();
+        Listing::new(&mut out).add(&member).unwrap();
+        assert!(String::from_utf8(out).unwrap().ends_with(" b link to a\n"));
     }
 
     #[test]

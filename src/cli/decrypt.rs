@@ -33,8 +33,9 @@ pub fn run(args: &super::Args, decrypt: &Args) -> Result<u8, Failed> {
         (None, None) => configured(&args.settings()?)?,
     };
     let opener = unlock.map(|unlock| Opener::open(&unlock)).transpose().map_err(|err| Failed::of(&err))?;
+    let to = std::path::absolute(&decrypt.to)?;
     for file in &decrypt.files {
-        let made = open_object(file, opener.as_ref(), &decrypt.to).map_err(|err| Failed::of(&err))?;
+        let made = open_object(file, opener.as_ref(), &to).map_err(|err| Failed::of(&err))?;
         println!("{}", made.display());
     }
     Ok(0)

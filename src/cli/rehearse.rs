@@ -69,7 +69,7 @@ impl Drop for Work {
 
 impl Work {
     fn make(rehearse: &Args) -> Result<Work, Failed> {
-        let root = rehearse.work.join(format!("archiver-rehearsal-{}", std::process::id()));
+        let root = std::path::absolute(&rehearse.work)?.join(format!("archiver-rehearsal-{}", std::process::id()));
         fs::DirBuilder::new()
             .mode(0o700)
             .create(&root)
@@ -142,8 +142,10 @@ pub fn run(args: &super::Args, rehearse: &Args) -> Result<u8, Failed> {
     eprintln!("Archiving {} into a vault at {} …", dir.display(), work.path("vault").display());
     let code = daemon::run(&settings, &Run { once: true, ..Run::default() }, monitors)
         .map_err(|(code, what)| Failed::new(code, what))?;
-    if code != 0 && code != 3 {
-        return Err(Failed::new(code, "The pass did not end"));
+    match code {
+        0 | 3 => {}
+        130 | 143 => return Err(Failed::new(code, "Stopped; nothing was compared")),
+        _ => return Err(Failed::new(code, "The pass did not end, so nothing was compared")),
     }
     let archived = began.elapsed();
     let catalog = Catalog::open_read_only(&settings.catalog_file())?;
@@ -162,8 +164,16 @@ pub fn run(args: &super::Args, rehearse: &Args) -> Result<u8, Failed> {
 
     eprintln!("Comparing …");
     let (left_out, untouched) = left_out(&catalog, &source, pass, &work, &dir)?;
-    let found = compare(&dir, &work.path("restored"), untouched, &left_out).map_err(|err| Failed::other(&err))?;
-    report(&pieces, &found, left_out.len(), archived.as_secs_f64(), restored.as_secs_f64());
+    let owners = rustix::process::geteuid().is_root();
+    let found =
+        compare(&dir, &work.path("restored"), untouched, &left_out, owners).map_err(|err| Failed::other(&err))?;
+    report(&pieces, &found, archived.as_secs_f64(), restored.as_secs_f64());
+    for (_, exception) in catalog.exceptions(&source, pass)?.iter().take(SHOWN_MAX) {
+        println!("Told as {}: {}: {}", exception.reason.as_str(), exception.path, exception.detail);
+    }
+    if !owners {
+        println!("Owners were not compared, since only root can give files back to them");
+    }
     if rehearse.keep {
         println!("Everything is kept in {}", work.root.display());
     }
@@ -233,7 +243,7 @@ fn left_out(
     Ok((left_out, walk::Options { own: ids, ..walk::Options::default() }))
 }
 
-fn report(pieces: &[PieceRow], found: &Comparison, left_out: usize, archived: f64, restored: f64) {
+fn report(pieces: &[PieceRow], found: &Comparison, archived: f64, restored: f64) {
     let tar: u64 = pieces.iter().map(|row| row.packed.tar_size).sum();
     let sealed: u64 = pieces.iter().filter_map(|row| row.sealed.as_ref().map(|sealed| sealed.size)).sum();
     println!("{} entries with {} of content, in {} pieces", found.entries, ByteSize(found.bytes), pieces.len());
@@ -242,9 +252,6 @@ fn report(pieces: &[PieceRow], found: &Comparison, left_out: usize, archived: f6
         ByteSize(tar),
         ByteSize(sealed)
     );
-    if left_out > 0 {
-        println!("{left_out} entries were not archived, each with a reason (sockets, vanished files …)");
-    }
     for difference in found.differences.iter().take(SHOWN_MAX) {
         println!("DIFFERENT {}: {}", difference.path, difference.what);
     }

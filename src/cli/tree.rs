@@ -29,8 +29,10 @@ pub fn run(args: &super::Args, tree: &Args) -> Result<u8, Failed> {
     if tree.json {
         as_json(&settings, &rows, &mut out)?;
     } else {
-        write_tree(&settings.state, &rows, &mut out)
-            .map_err(|failure| Failed::new(failure.trouble.exit_code(), failure.chain()))?;
+        let done = write_tree(&settings.state, &rows, &mut out);
+        // A pipe that its reader has closed is told as an error of what was read for it.
+        out.flush()?;
+        done.map_err(|failure| Failed::new(failure.trouble.exit_code(), failure.chain()))?;
     }
     out.flush()?;
     Ok(0)

@@ -5,7 +5,7 @@ mod systemd;
 
 use crate::{
     catalog::Catalog,
-    config::{Settings, VaultUrl},
+    config::{ConfigError, Settings, VaultUrl},
     fate::{Chain, Fateful},
     log::Fan,
     notice::{Monitor, Notice},
@@ -15,7 +15,7 @@ use crate::{
     upload::Gate,
     vault::{Vault, directory::DirectoryVault},
 };
-use std::{sync::Arc, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -46,9 +46,33 @@ fn cannot(err: &impl Fateful) -> CannotRun {
 /// Exit code of a configuration error.
 const USAGE: u8 = 2;
 
+/// What tells us to stop.
+#[derive(Clone, Copy)]
+enum StopSignal {
+    Interrupt,
+    Terminate,
+}
+
+impl StopSignal {
+    fn name(self) -> &'static str {
+        match self {
+            StopSignal::Interrupt => "SIGINT",
+            StopSignal::Terminate => "SIGTERM",
+        }
+    }
+
+    /// As shells tell that a signal ended a command.
+    fn exit_code(self) -> u8 {
+        match self {
+            StopSignal::Interrupt => 128 + 2,
+            StopSignal::Terminate => 128 + 15,
+        }
+    }
+}
+
 /// Everything that can wake the daemon.
 enum Event {
-    Stop(&'static str),
+    Stop(StopSignal),
     Reload,
     WatchdogDue,
     Finished(Finish),
@@ -69,23 +93,35 @@ pub fn run(settings: &Settings, run: &Run, mut monitors: Vec<Arc<dyn Monitor>>) 
         .build()
         .map_err(|err| (1, format!("Cannot start the workers: {err}")))?;
     monitor.notice(&Notice::Started { version: env!("CARGO_PKG_VERSION") });
-    let finish = runtime.block_on(serve(settings, run, monitor.clone()));
+    let served = runtime.block_on(serve(settings, run, monitor.clone()));
     // A disk call that hangs must not keep the process.
     runtime.shutdown_timeout(FAREWELL);
-    let finish = finish?;
+    let (finish, signal) = served?;
     systemd::stopping();
-    Ok(finish.exit_code())
+    Ok(match (finish.ended, signal) {
+        // Who waits for the end of all that is due must not take this for it. A daemon ends by nothing else.
+        (Ended::Stopped, Some(signal)) if run.once => signal.exit_code(),
+        _ => finish.exit_code(),
+    })
 }
 
-async fn serve(settings: &Settings, run: &Run, monitor: Arc<dyn Monitor>) -> Result<Finish, CannotRun> {
+/// Gives the signal as well by which it was told to stop.
+async fn serve(
+    settings: &Settings,
+    run: &Run,
+    monitor: Arc<dyn Monitor>,
+) -> Result<(Finish, Option<StopSignal>), CannotRun> {
+    // Before anything is made.
+    let path = vault_path(settings)?;
     let mut signals = Signals::listen().map_err(|err| (1, format!("Cannot listen to signals: {err}")))?;
     let (stop, cancel) = (Stop::default(), CancellationToken::new());
     let catalog = Catalog::open(&settings.catalog_file()).map_err(|err| cannot(&err))?;
     // Once something went there, a vault that is not there must never be made anew: it may only be unmounted.
     let is_known = catalog.setting(pipeline::VAULT_ID).map_err(|err| cannot(&err))?.is_some();
     let opening = Opening { run, monitor: monitor.as_ref(), is_known };
-    let Some(vault) = open_vault(settings, &opening, &mut signals).await? else {
-        return Ok(Finish { ended: Ended::Stopped, lost: 0 });
+    let vault = match open_vault(path, &opening, &mut signals).await? {
+        Ok(vault) => vault,
+        Err(signal) => return Ok((Finish { ended: Ended::Stopped, lost: 0 }, Some(signal))),
     };
     let clock: Clock = Arc::new(jiff::Timestamp::now);
     let parts = Parts {
@@ -102,6 +138,7 @@ async fn serve(settings: &Settings, run: &Run, monitor: Arc<dyn Monitor>) -> Res
     let mut work = tokio::task::spawn_blocking(move || pipeline::run(parts));
     systemd::ready();
     let mut watchdog = systemd::watchdog_interval().map(tokio::time::interval);
+    let mut stopped_by = None;
     loop {
         let event = tokio::select! {
             finished = &mut work => Event::Finished(finished.map_err(|err| (1, format!("The pipeline ended badly: {err}")))?),
@@ -109,9 +146,10 @@ async fn serve(settings: &Settings, run: &Run, monitor: Arc<dyn Monitor>) -> Res
             () = tick(&mut watchdog) => Event::WatchdogDue,
         };
         match event {
-            Event::Finished(finish) => return Ok(finish),
-            Event::Stop(why) => {
-                monitor.notice(&Notice::Stopping { why: why.to_owned() });
+            Event::Finished(finish) => return Ok((finish, stopped_by)),
+            Event::Stop(signal) => {
+                monitor.notice(&Notice::Stopping { why: signal.name().to_owned() });
+                stopped_by.get_or_insert(signal);
                 systemd::stopping();
                 stop.tell();
                 cancel.cancel();
@@ -149,8 +187,8 @@ impl Signals {
 
     async fn next(&mut self) -> Event {
         tokio::select! {
-            _ = self.terminate.recv() => Event::Stop("SIGTERM"),
-            _ = self.interrupt.recv() => Event::Stop("SIGINT"),
+            _ = self.terminate.recv() => Event::Stop(StopSignal::Terminate),
+            _ = self.interrupt.recv() => Event::Stop(StopSignal::Interrupt),
             _ = self.hangup.recv() => Event::Reload,
         }
     }
@@ -164,24 +202,35 @@ struct Opening<'a> {
     is_known: bool,
 }
 
-/// Opens the vault. A daemon waits for one that is not there, and an end of waiting is `None`.
+fn vault_path(settings: &Settings) -> Result<PathBuf, CannotRun> {
+    match &settings.vault.url {
+        VaultUrl::Directory(path) => Ok(path.clone()),
+        VaultUrl::S3 { .. } => {
+            let what = "this version keeps vaults in directories only: write \"file:///mnt/usb/vault\"";
+            let err = ConfigError::invalid(settings.file(), vec![settings.problem("vault.url", what)]);
+            Err((USAGE, Chain(&err).to_string()))
+        }
+    }
+}
+
+/// Opens the vault. A daemon waits for one that is not there, until a signal ends the waiting.
 async fn open_vault(
-    settings: &Settings,
+    path: PathBuf,
     Opening { run, monitor, is_known }: &Opening<'_>,
     signals: &mut Signals,
-) -> Result<Option<Arc<dyn Vault>>, CannotRun> {
-    let path = match &settings.vault.url {
-        VaultUrl::Directory(path) => path.clone(),
-        VaultUrl::S3 { .. } => {
-            return Err((USAGE, "vault.url: this version knows directories (file://…) only".to_owned()));
-        }
-    };
+) -> Result<Result<Arc<dyn Vault>, StopSignal>, CannotRun> {
     loop {
         let opening = path.clone();
+        let is_there = DirectoryVault::is_there(&path);
         let open = if *is_known { DirectoryVault::open_existing } else { DirectoryVault::open };
         let opened = tokio::task::spawn_blocking(move || open(&opening)).await;
         let err = match opened.map_err(|err| (1, format!("Cannot open the vault: {err}")))? {
-            Ok(vault) => return Ok(Some(Arc::new(vault))),
+            Ok(vault) => {
+                if !is_there {
+                    tracing::warn!("A new vault is made in {path:?}: make sure that it is on the disk that is meant");
+                }
+                return Ok(Ok(Arc::new(vault)));
+            }
             Err(err) => err,
         };
         if run.once {
@@ -194,7 +243,7 @@ async fn open_vault(
         });
         tokio::select! {
             () = tokio::time::sleep(VAULT_WAIT) => {}
-            event = signals.next() => if let Event::Stop(_) = event { return Ok(None) },
+            event = signals.next() => if let Event::Stop(signal) = event { return Ok(Err(signal)) },
         }
     }
 }

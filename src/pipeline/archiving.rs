@@ -34,6 +34,8 @@ struct Turn<'a> {
     pass_now: bool,
     held: Option<(String, Duration)>,
     patience: Patience,
+    /// It was told that no pass is due.
+    is_idle: bool,
 }
 
 /// What a turn did.
@@ -47,7 +49,14 @@ enum Turned {
 }
 
 pub fn run(ctx: &Context, out: SyncSender<Piece<Packed>>) {
-    let turn = |spec| Turn { spec, lane: None, pass_now: spec.pass_now, held: None, patience: Patience::default() };
+    let turn = |spec| Turn {
+        spec,
+        lane: None,
+        pass_now: spec.pass_now,
+        held: None,
+        patience: Patience::default(),
+        is_idle: false,
+    };
     let mut turns: Vec<Turn> = ctx.options.sources.iter().map(turn).collect();
     loop {
         let rings = ctx.bell.rings();
@@ -160,8 +169,18 @@ impl Turn<'_> {
             (Some(_), None) => false,
         };
         if !is_due {
+            if let Some(last) = last.filter(|_| !std::mem::replace(&mut self.is_idle, true)) {
+                let repeat = self.spec.repeat.and_then(|repeat| jiff::SignedDuration::try_from(repeat).ok());
+                let next = repeat.and_then(|repeat| last.started().checked_add(repeat).ok());
+                ctx.tell(Notice::NothingDue {
+                    source: source.to_string(),
+                    last: last.to_string(),
+                    next: next.map(|next| next.to_string()),
+                });
+            }
             return Ok(None);
         }
+        self.is_idle = false;
         // Two passes never share an id, even if the clock was set back.
         let pass = match last {
             Some(last) if PassId::at(now) <= last => PassId::at(last.started() + jiff::SignedDuration::from_secs(1)),

@@ -93,6 +93,7 @@ impl Mail {
             | Notice::Started { .. }
             | Notice::Stopping { .. }
             | Notice::PassStarted { .. }
+            | Notice::NothingDue { .. }
             | Notice::EntryException { .. }
             | Notice::StepStarted { .. }
             | Notice::StepEnded { .. }

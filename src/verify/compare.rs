@@ -41,12 +41,14 @@ pub enum CompareError {
 }
 
 /// Compares `left` (what was archived) with `right` (what came back). `leave_out` are paths of the left that need
-/// not be on the right: what the pass told as skipped.
+/// not be on the right: what the pass told as skipped. `owners`: whether those must be the same, which only root can
+/// make them.
 pub fn compare(
     left: &Path,
     right: &Path,
     options: Options,
     leave_out: &BTreeSet<SourcePath>,
+    owners: bool,
 ) -> Result<Comparison, CompareError> {
     let plain = Arc::new(Filter::new(&filter::Options::default())?);
     let open = |path: &Path| Tree::open(path).map(Arc::new);
@@ -81,7 +83,8 @@ pub fn compare(
                 {
                     found.entries += 1;
                     let path = one.path.clone();
-                    for what in differences((&left, &one), (&right, &other), &mut found.bytes) {
+                    let differences = differences((&left, &one), (&right, &other), &mut found.bytes);
+                    for what in differences.into_iter().filter(|what| owners || !what.starts_with(OWNER)) {
                         found.differences.push(Difference { path: path.clone(), what });
                     }
                 }
@@ -89,6 +92,8 @@ pub fn compare(
         }
     }
 }
+
+const OWNER: &str = "owner";
 
 fn differences((left, a): (&Tree, &Entry), (right, b): (&Tree, &Entry), bytes: &mut u64) -> Vec<String> {
     let mut found = Vec::new();
@@ -102,7 +107,7 @@ fn differences((left, a): (&Tree, &Entry), (right, b): (&Tree, &Entry), bytes: &
         return found;
     }
     differ("mode", format!("{:04o}", a.meta.mode), format!("{:04o}", b.meta.mode));
-    differ("owner", format!("{}:{}", a.meta.uid, a.meta.gid), format!("{}:{}", b.meta.uid, b.meta.gid));
+    differ(OWNER, format!("{}:{}", a.meta.uid, a.meta.gid), format!("{}:{}", b.meta.uid, b.meta.gid));
     let time = |entry: &Entry| crate::archive::manifest::rfc3339(entry.meta.mtime);
     differ("mtime", time(a), time(b));
     match a.meta.kind {
@@ -174,7 +179,7 @@ mod tests {
             );
         }
         run(dirs[1].path(), change);
-        let found = compare(dirs[0].path(), dirs[1].path(), Options::default(), &BTreeSet::new()).unwrap();
+        let found = compare(dirs[0].path(), dirs[1].path(), Options::default(), &BTreeSet::new(), true).unwrap();
         found.differences.into_iter().map(|d| format!("{}: {}", d.path, d.what)).collect()
     }
 

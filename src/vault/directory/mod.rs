@@ -57,6 +57,11 @@ impl DirectoryVault {
         Self::at(path, Place::make)
     }
 
+    /// Whether a vault was ever opened there. Blocks.
+    pub fn is_there(path: &Path) -> bool {
+        Place::find(path).is_ok()
+    }
+
     /// Opens a vault that was opened before. One that is not there is not reached: its disk is not mounted, and a
     /// new vault on the bare mount point would fill another disk. Blocks.
     pub fn open_existing(path: &Path) -> VaultResult<DirectoryVault> {

@@ -1,0 +1,89 @@
+//! Promises about how commands behave on a terminal, in a pipe and in a script.
+
+use crate::{archived, common::World, fill, signal};
+use std::{fs, os::unix::fs::PermissionsExt, path::Path, process::Command};
+
+const BINARY: &str = crate::common::BINARY;
+
+#[test]
+fn a_reader_that_has_seen_enough_is_no_error() {
+    let world = World::new();
+    world.fill("for n in $(seq 1500); do echo > $n-$(printf 'x%.0s' {1..200}); done");
+    world.run_once().expect(0);
+    for command in ["tree data", "tree data --json", "ls data 1", "ls data 1 --json"] {
+        let script = "\"$1\" --config \"$2\" $3 | head -n 1 >/dev/null; echo ${PIPESTATUS[0]}";
+        let ran = world.bash(script, &[Path::new(BINARY), &world.config(), Path::new(command)]).expect(0);
+        assert_eq!((ran.text().as_str(), ran.stderr.as_str()), ("0\n", ""), "{command}");
+    }
+}
+
+#[test]
+fn a_rehearsal_that_is_stopped_says_so_and_compares_nothing() {
+    let world = World::new();
+    world.fill("head -c 30000000 /dev/urandom > large");
+    let work = world.dir("work");
+    let mut run = Command::new(BINARY);
+    run.args(["rehearse", "--max-size", "1MiB", "--work"]).arg(&work).arg(&world.source);
+    run.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+    let run = run.spawn().unwrap();
+    crate::wait_until("pieces are made", || {
+        let made = world.bash("find \"$1\" -name '*.tar.xz.gpg' | grep -q /vault/", &[&work]);
+        made.code == 0
+    });
+    signal(&run, "-INT");
+    let out = run.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&out.stderr);
+    assert_eq!(out.status.code(), Some(130), "{said}");
+    assert!(said.contains("Stopped; nothing was compared") && out.stdout.is_empty(), "{said}");
+    assert!(fs::read_dir(&work).unwrap().next().is_none(), "Nothing is left");
+}
+
+#[test]
+fn who_is_not_root_can_rehearse_on_files_of_others() {
+    let world = World::new();
+    fill(&world);
+    world.bash("chmod -R go=rX \"$1\"; chmod 711 \"$(dirname \"$1\")\"", &[&world.source]).expect(0);
+    let work = tempfile::TempDir::new().unwrap();
+    fs::set_permissions(work.path(), fs::Permissions::from_mode(0o777)).unwrap();
+    let script = "cp \"$1\" \"$2/archiver\"; cd \"$2\"; \
+                  HOME=\"$2\" setpriv --reuid 65534 --regid 65534 --clear-groups ./archiver rehearse --work . \"$3\"";
+    let ran = world.bash(script, &[Path::new(BINARY), work.path(), &world.source]).expect(0);
+    assert!(ran.text().contains("Everything came back") && ran.text().contains("Owners were not compared"));
+}
+
+#[test]
+fn a_vault_that_cannot_be_used_yet_is_refused_before_anything_is_made() {
+    let world = World::new();
+    let text = fs::read_to_string(world.config()).unwrap();
+    let file = world.root.path().join("s3.toml");
+    let url = format!("file://{}", world.vault.display());
+    fs::write(&file, text.replace(&url, "s3://bucket/prefix")).unwrap();
+    let ran = world.bash("\"$1\" --config \"$2\" run --once", &[Path::new(BINARY), &file]).expect(2);
+    assert!(ran.stderr.contains("s3.toml:") && ran.stderr.contains("vault.url: this version"), "{}", ran.stderr);
+    assert!(fs::read_dir(&world.state).unwrap().next().is_none(), "Nothing is made");
+}
+
+#[test]
+fn a_new_vault_and_a_pass_that_is_not_due_are_told() {
+    let mut world = World::new();
+    fill(&world);
+    let first = world.run_once().expect(0);
+    assert!(first.stderr.contains("A new vault is made in"), "{}", first.stderr);
+    let second = world.run_once().expect(0);
+    assert!(!second.stderr.contains("A new vault"), "{}", second.stderr);
+    assert!(second.stderr.contains("Nothing is due") && second.stderr.contains("repeat is not set"));
+    world.setup.source = "repeat = \"90d\"".to_owned();
+    let third = world.run_once().expect(0);
+    assert!(third.stderr.contains("Nothing is due") && third.stderr.contains("next=\"20"), "{}", third.stderr);
+}
+
+#[test]
+fn decrypted_objects_go_to_a_directory_beside_us() {
+    let world = World::new();
+    fill(&world);
+    world.run_once().expect(0);
+    let object = world.vault.join(&archived(&world)[0]);
+    let script = "cd \"$1\"; \"$2\" --config /none decrypt --passphrase-file \"$3\" --to here \"$4\"; ls here | wc -l";
+    let ran = world.bash(script, &[world.root.path(), Path::new(BINARY), &world.passphrase, &object]).expect(0);
+    assert!(ran.text().ends_with("\n1\n"), "{}", ran.text());
+}
