@@ -208,7 +208,7 @@ pub fn sync_parent(path: &Path) -> Result<(), DurableError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
     #[test]
     fn publish_new_never_replaces() {
@@ -245,5 +245,37 @@ mod tests {
         create_dir_below(&base, &base.join("a/b")).unwrap();
         create_dir_below(&base, &base.join("a/b")).unwrap();
         assert_eq!(fs::metadata(base.join("a/b")).unwrap().permissions().mode() & 0o777, DIR_MODE);
+    }
+
+    #[test]
+    fn a_growing_file_takes_the_blocks_of_what_is_written_and_no_more() {
+        if !rustix::process::geteuid().is_root() {
+            println!("Only root can mount a disk: not tested");
+            return;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let sh = |script: &str| {
+            let out = std::process::Command::new("sh").args(["-euc", script]).current_dir(dir.path()).output().unwrap();
+            assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+        };
+        sh("truncate -s 400M disk; mkfs.xfs -q disk; mkdir mnt; mount -o loop disk mnt");
+        let megabyte = vec![1; 1 << 20];
+        let most = |name: &str, write: &dyn Fn(&File, &[u8])| -> u64 {
+            let file = create(&dir.path().join("mnt").join(name)).unwrap();
+            let ahead = (0..20).map(|_| {
+                write(&file, &megabyte);
+                let meta = file.metadata().unwrap();
+                (512 * meta.blocks()).saturating_sub(meta.len())
+            });
+            ahead.max().unwrap()
+        };
+        let plain = most("plain", &|mut file, bytes| file.write_all(bytes).unwrap());
+        let growing = most("growing", &|file, bytes| Growing(file).write_all(bytes).unwrap());
+        let growing_at = most("growing-at", &|file, bytes| {
+            Growing(file).write_all_at(bytes, file.metadata().unwrap().len()).unwrap();
+        });
+        sh("umount mnt");
+        assert_eq!((growing, growing_at), (0, 0));
+        assert!(plain > 1 << 20, "XFS gives no blocks ahead any more: {plain}");
     }
 }
