@@ -108,12 +108,16 @@ impl Packer<'_> {
             let mut verdict = opened.judge(&under_way, &reading);
             if verdict != Verdict::Clean && !is_last_try {
                 // Opened before the first copy is thrown away: of a file that is gone by now it is the last.
-                if let Ok(again) = self.open(entry) {
-                    tries = under_way.tries + 1;
-                    self.take_back(under_way, tries)?;
-                    opened = again;
-                    copying = self.start_file(&opened.shape, tries)?;
-                    continue;
+                match self.open(entry) {
+                    Ok(again) => {
+                        tries = under_way.tries + 1;
+                        self.take_back(under_way, tries)?;
+                        opened = again;
+                        copying = self.start_file(&opened.shape, tries)?;
+                        continue;
+                    }
+                    Err(err) if err.is_exhausted() => return Err(PackError::Exhausted(err)),
+                    Err(_) => {}
                 }
                 self.copy(Some(&opened.file), &under_way, &mut reading, true)?;
                 verdict = opened.judge(&under_way, &reading);

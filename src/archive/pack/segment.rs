@@ -41,7 +41,7 @@ impl Packer<'_> {
         };
         let tries = self.resumed.as_ref().map_or(0, |mark| mark.tries);
         let resumed = self.resume_member(fixed)?;
-        let mut now = self.open_segment(fixed);
+        let mut now = self.open_segment(fixed)?;
         let (mut under_way, mut reading) = match resumed {
             // What could not be read then may be read now.
             Some((under_way, reading)) if reading.trouble.is_some() && now.is_ok() && tries < self.options.retries => {
@@ -58,7 +58,7 @@ impl Packer<'_> {
                 break;
             }
             // Only a failure is worth another try: what has changed since the first segment stays changed.
-            let again = self.open_segment(fixed);
+            let again = self.open_segment(fixed)?;
             if again.is_err() {
                 self.copy(now.as_ref().ok(), &under_way, &mut reading, true)?;
                 break;
@@ -136,9 +136,16 @@ impl Packer<'_> {
         Entry { path: file.path.clone(), meta }
     }
 
-    fn open_segment(&self, fixed: &Entry) -> Now {
-        let file = self.content.open_file(fixed)?;
-        if fstat(&file)?.is_same_inode(&fixed.meta) { Ok(file) } else { Err(OpenError::Replaced) }
+    /// Want of descriptors or memory is our trouble, and says nothing of the file.
+    fn open_segment(&self, fixed: &Entry) -> Result<Now, PackError> {
+        let open = || {
+            let file = self.content.open_file(fixed)?;
+            if fstat(&file)?.is_same_inode(&fixed.meta) { Ok(file) } else { Err(OpenError::Replaced) }
+        };
+        match open() {
+            Err(err) if err.is_exhausted() => Err(PackError::Exhausted(err)),
+            now => Ok(now),
+        }
     }
 
     /// The file's xattrs, where the piece has room for them. The cut knows nothing of them; those of the last segment

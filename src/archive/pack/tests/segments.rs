@@ -136,6 +136,24 @@ fn a_file_that_is_gone_or_short_leaves_whole_segments_of_zeros() {
 }
 
 #[test]
+fn want_of_descriptors_is_never_told_of_a_segment() {
+    let mut bench = bench(&noise(2_500_000));
+    // The second try to open it, after a read that failed, as well as the first.
+    for which in [1, 2] {
+        let opens = std::cell::Cell::new(0);
+        bench.read_at = Box::new(|_, _, _| Err(io::Error::from_raw_os_error(5)));
+        bench.content.before_open = Some(Box::new(move |_| {
+            opens.set(opens.get() + 1);
+            if opens.get() == which { Err(OpenError::from(io::Error::from_raw_os_error(24))) } else { Ok(()) }
+        }));
+        let file = Entry { path: path("big/F"), meta: lstat(&bench.root().join("big/F")).unwrap() };
+        let segment = Some(SegmentPlan { index: 1, count: 3, offset: 0, len: LEN, file });
+        let plan = Plan { items: vec![], tar_size: 0, members: 1, segment };
+        assert!(matches!(bench.pack_plan(plan), Err(PackError::Exhausted(_))), "{which}");
+    }
+}
+
+#[test]
 fn damage_of_one_segment_is_damage_of_the_file() {
     let mut bench = bench(&noise(2_500_000));
     bench.read_at = Box::new(
