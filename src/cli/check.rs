@@ -22,11 +22,11 @@ pub fn run(args: &super::Args, check: &Args) -> Result<u8, Failed> {
     if check.json {
         let settings = serde_json::to_value(&settings).map_err(|err| Failed::other(&err))?;
         json_line(&mut stdout(), &settings)?;
-    } else {
+    } else if !args.quiet {
         print!("{}", settings.effective());
-        for held in crate::daemon::missing_sources(&settings) {
-            eprintln!("archiver: {held}");
-        }
+    }
+    for trouble in crate::daemon::foreseen(&settings) {
+        eprintln!("archiver: {trouble}");
     }
     Ok(0)
 }

@@ -19,7 +19,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-pub use options::{load, missing_sources};
+pub use options::{foreseen, load};
 
 /// How often a vault that is not there is looked for again.
 const VAULT_WAIT: Duration = Duration::from_secs(30);

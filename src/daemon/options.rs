@@ -6,12 +6,13 @@ use crate::{
     compress,
     config::{self, ConfigError, Settings, VaultUrl},
     encrypt,
-    fate::Chain,
+    fate::{Chain, Fateful},
     name::Encryption,
     pipeline::{self, SourceSpec},
     report::mail,
     units::Seconds,
     upload,
+    vault::directory::DirectoryVault,
 };
 use std::path::{Path, PathBuf};
 
@@ -33,12 +34,28 @@ pub fn load(file: &Path) -> Result<Settings, ConfigError> {
     if problems.is_empty() { Ok(settings) } else { Err(ConfigError::invalid(file, problems)) }
 }
 
-/// Sources that are not there: no error of the configuration, but worth telling whoever checks it.
-pub fn missing_sources(settings: &Settings) -> Vec<String> {
-    let missing = settings.sources.iter().filter(|source| !source.path.is_dir());
-    missing
-        .map(|source| format!("Source {}: {:?} is not there; its pass would be held", source.name, source.path))
-        .collect()
+/// What a run would meet as things are now: no error of the configuration, but worth telling whoever checks it.
+pub fn foreseen(settings: &Settings) -> Vec<String> {
+    let sources = settings.sources.iter().filter_map(|source| {
+        let what = match std::fs::metadata(&source.path) {
+            Ok(meta) if meta.is_dir() => return None,
+            Ok(_) => "is not a directory",
+            Err(_) => "is not there",
+        };
+        Some(format!("Source {}: {:?} {what}; its pass would be held", source.name, source.path))
+    });
+    let keys = encrypt(settings).and_then(|keys| {
+        let err = encrypt::Encrypter::open(&keys, std::sync::Arc::new(std::time::SystemTime::now)).err()?;
+        Some(format!("{}; a run would end with exit code {}", Chain(&err), err.trouble().exit_code()))
+    });
+    let vault = match &settings.vault.url {
+        VaultUrl::S3 { .. } => Some("vault.url: This version keeps vaults in directories only (file://…)".to_owned()),
+        VaultUrl::Directory(path) if DirectoryVault::is_there(path) => None,
+        VaultUrl::Directory(path) => Some(format!(
+            "vault.url: {path:?} is no vault yet; the first run would make one there. Is its disk mounted?"
+        )),
+    };
+    sources.chain(keys).chain(vault).collect()
 }
 
 fn filter_options(source: &config::Source) -> filter::Options {

@@ -52,6 +52,23 @@ fn who_is_not_root_can_rehearse_on_files_of_others() {
 }
 
 #[test]
+fn a_check_foresees_what_a_run_would_meet() {
+    let world = World::new();
+    let check = || world.archiver(&["--quiet", "check"]).expect(0);
+    let ran = check();
+    assert_eq!(ran.text(), "", "All is well, but for the vault");
+    assert!(ran.stderr.contains("is no vault yet") && ran.stderr.lines().count() == 1, "{}", ran.stderr);
+    world.run_once().expect(0);
+    assert_eq!(check().stderr, "");
+    fs::write(&world.passphrase, "").unwrap();
+    fs::remove_dir(&world.source).unwrap();
+    fs::write(&world.source, "").unwrap();
+    let said = check().stderr;
+    assert!(said.contains("it is empty") && said.contains("exit code 5"), "{said}");
+    assert!(said.contains("is not a directory"), "{said}");
+}
+
+#[test]
 fn a_vault_that_cannot_be_used_yet_is_refused_before_anything_is_made() {
     let world = World::new();
     let text = fs::read_to_string(world.config()).unwrap();
