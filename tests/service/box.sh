@@ -15,9 +15,14 @@ case $1 in
     up)
         root=$2 dir=$3 bind=$4
         if [[ ! -e $root/made ]]; then
-            rm -rf "$root"
-            mmdebstrap --quiet --variant=minbase --include="$packages" "$(. /etc/os-release && echo "$VERSION_CODENAME")" "$root"
-            touch "$root/made"
+            suite=$(. /etc/os-release && echo "$VERSION_CODENAME")
+            # A mirror may be out of reach for a moment.
+            for ((try = 0; try < 3; try++)); do
+                rm -rf "$root"
+                ! mmdebstrap --quiet --variant=minbase --include="$packages" "$suite" "$root" || touch "$root/made"
+                [[ ! -e $root/made ]] || break
+            done
+            [[ -e $root/made ]]
         fi
         # Where cgroups are of both versions, the box gets those of version 2 alone.
         groups=/sys/fs/cgroup/unified
