@@ -88,6 +88,15 @@ pub struct Made {
 }
 
 pub fn apply(options: &Options, clear: &[u8], from: Option<Mark<Blocks>>) -> Result<Made, CompressError> {
+    apply_with(clear, from, |job| Compressor::new(options)?.apply(job))
+}
+
+/// What a compressor makes of the rest behind the mark.
+pub fn apply_with(
+    clear: &[u8],
+    from: Option<Mark<Blocks>>,
+    compress: impl FnOnce(Job<Blocks>) -> Result<Blocks, CompressError>,
+) -> Result<Made, CompressError> {
     let (mut bytes, mut marks) = (Vec::new(), Vec::new());
     let skip = from.as_ref().map_or(0, |mark| mark.input as usize);
     let job = Job {
@@ -101,7 +110,7 @@ pub fn apply(options: &Options, clear: &[u8], from: Option<Mark<Blocks>>) -> Res
         },
         stop: &|| false,
     };
-    let blocks = Compressor::new(options)?.apply(job)?;
+    let blocks = compress(job)?;
     Ok(Made { bytes, blocks, marks })
 }
 

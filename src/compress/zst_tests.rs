@@ -72,20 +72,8 @@ fn resumed_at_any_mark_the_output_is_the_same() {
 fn marks_are_a_stream_apart_however_short_the_frames() {
     let clear = text(1_000_000, 1);
     let frames = |from: Option<Mark<Blocks>>| {
-        let (mut bytes, mut marks) = (Vec::new(), Vec::new());
-        let skip = from.as_ref().map_or(0, |mark| mark.input as usize);
-        let job = Job {
-            input: &mut Drip::new(&clear[skip..]),
-            input_len: clear.len() as u64,
-            output: &mut bytes,
-            from,
-            mark: &mut |mark: &Mark<Blocks>| {
-                marks.push(mark.clone());
-                Ok(())
-            },
-            stop: &|| false,
-        };
-        let blocks = zst::frames(job, &zstd(2, 250_000), 2, 100_000).unwrap();
+        let Made { bytes, blocks, marks } =
+            apply_with(&clear, from, |job| zst::frames(job, &zstd(2, 250_000), 2, 100_000)).unwrap();
         (bytes, blocks, marks)
     };
     let (whole, blocks, marks) = frames(None);

@@ -140,8 +140,8 @@ impl Packer<'_> {
         salvage: bool,
     ) -> Result<(), PackError> {
         reading.is_broken = false;
-        let end = range.start + range.len;
-        let mut cache = file.map(|file| Cache::new(file, range.start + reading.at, end));
+        let start = range.start();
+        let mut cache = file.map(|file| Cache::new(file, start + reading.at, start + range.len));
         while reading.at < range.len {
             if (self.stop)() {
                 return Err(PackError::Stopped);
@@ -156,7 +156,7 @@ impl Packer<'_> {
                 reading.take(&ZEROS[..len.min(ZEROS.len() as u64) as usize]);
                 continue;
             }
-            let at = range.start + reading.at;
+            let at = start + reading.at;
             let Some((file, cache)) = file.zip(cache.as_mut()).filter(|_| !reading.has_ended) else {
                 self.lose(reading, len, at, None)?;
                 continue;

@@ -130,10 +130,11 @@ impl Packer<'_> {
     /// Writes the header, or hands the file back because it does not fit.
     fn start_file(&mut self, shape: &Shape, tries: u32) -> Result<ControlFlow<Step, (UnderWay, Reading)>, PackError> {
         let (entry, name) = (&shape.entry, member_name(&shape.entry.path));
-        if let Some(needs) = self.begin(&entry.path, self.member_len(&name, shape, entry.meta.size), false)? {
+        let body = self.body(&name, shape, entry.meta.size);
+        if let Some(needs) = self.begin(&entry.path, self.member_len(&name, shape, body), false)? {
             return Ok(ControlFlow::Break(Step::Full { item: Walked::Entry(entry.clone()), needs }));
         }
-        let under_way = self.start_member(&name, shape, None, tries)?;
+        let under_way = self.start_member(&name, shape, body, None, tries)?;
         Ok(ControlFlow::Continue((under_way, Reading::new(None))))
     }
 

@@ -91,10 +91,11 @@ impl Packer<'_> {
         };
         let shape = Shape { entry: plan.file.clone(), xattrs, troubles, extents };
         // The cut has made room for it, and nothing smaller could be cut.
-        self.begin(&plan.file.path, self.member_len(&name, &shape, plan.len), true)?;
+        let body = self.body(&name, &shape, plan.len);
+        self.begin(&plan.file.path, self.member_len(&name, &shape, body), true)?;
         let segment =
             Segment { index: plan.index, count: plan.count, offset: plan.offset, file_size: plan.file.meta.size };
-        let under_way = self.start_member(&name, &shape, Some((segment, plan.len)), tries)?;
+        let under_way = self.start_member(&name, &shape, body, Some(segment), tries)?;
         Ok((under_way, Reading::new(hasher)))
     }
 

@@ -24,13 +24,10 @@ pub struct UnderWay {
     pub member: Member,
     /// As it is in the header.
     pub file: Entry,
-    pub segment: Option<Segment>,
-    /// Where the range that is copied begins in the file.
-    pub start: u64,
-    /// Of the range, bytes.
+    /// Of the file or the segment, bytes.
     pub len: u64,
     pub is_sparse: bool,
-    /// Regions with data, relative to `start`.
+    /// Regions with data, relative to [`start`](Self::start).
     pub extents: Vec<Extent>,
     /// What was wrong with its metadata.
     pub troubles: Vec<Exception>,
@@ -43,15 +40,20 @@ pub struct UnderWay {
 }
 
 impl UnderWay {
+    /// Where the range that is copied begins in the file.
+    pub fn start(&self) -> u64 {
+        self.member.segment.map_or(0, |segment| segment.offset)
+    }
+
     fn mark(&self, copied: Option<Copied>, tries: u32) -> MemberMark {
-        MemberMark { file: self.file.clone(), segment: self.segment, len: self.len, tries, copied }
+        MemberMark { file: self.file.clone(), segment: self.member.segment, len: self.len, tries, copied }
     }
 }
 
 impl Packer<'_> {
     /// Bytes of a member: header, map and data to the end of their last block.
-    pub fn member_len(&self, name: &[u8], shape: &Shape, len: u64) -> u64 {
-        let spec = self.spec(name, &shape.entry, self.body(name, shape, len), &shape.xattrs);
+    pub fn member_len(&self, name: &[u8], shape: &Shape, body: Body) -> u64 {
+        let spec = self.spec(name, &shape.entry, body, &shape.xattrs);
         spec.header_len() + padded(spec.data_len())
     }
 
@@ -60,18 +62,17 @@ impl Packer<'_> {
         &mut self,
         name: &[u8],
         shape: &Shape,
-        segment: Option<(Segment, u64)>,
+        body: Body,
+        segment: Option<Segment>,
         tries: u32,
     ) -> Result<UnderWay, PackError> {
-        let (segment, len) = segment.map_or((None, shape.entry.meta.size), |(segment, len)| (Some(segment), len));
-        let body = self.body(name, shape, len);
         let point = self.tar.point();
         let spec = self.spec(name, &shape.entry, body, &shape.xattrs);
         let member = Member { segment, ..describe(&spec, point.len()) };
         let blocks = spec.build();
         self.tar.write(&blocks)?;
         let map_offset = self.tar.len();
-        let is_sparse = matches!(body, Body::Sparse { .. });
+        let (is_sparse, len) = (matches!(body, Body::Sparse { .. }), member.size);
         let extents = if is_sparse { shape.extents.clone() } else { vec![Extent { offset: 0, len }] };
         if is_sparse {
             self.tar.write(&holes::map(&extents, len))?;
@@ -79,8 +80,6 @@ impl Packer<'_> {
         Ok(UnderWay {
             member,
             file: shape.entry.clone(),
-            start: segment.map_or(0, |segment| segment.offset),
-            segment,
             len,
             is_sparse,
             extents,
@@ -123,8 +122,6 @@ impl Packer<'_> {
             point: Point::new(copied.member.offset, hasher),
             member: copied.member,
             file: Entry { path: mark.file.path, meta: mark.file.meta.as_mounted(&file.meta) },
-            segment: mark.segment,
-            start: mark.segment.map_or(0, |segment| segment.offset),
             len: mark.len,
             is_sparse: copied.is_sparse,
             extents,
