@@ -12,7 +12,7 @@ use crate::{
     notice::Step,
     staging::{Encrypted, Piece, Shelf, read_record},
     upload::Parcel,
-    vault::{Key, ObjectSpec, checksum::BlockSums},
+    vault::{Key, ObjectSpec, checksum::BlockSums, payload::Payload},
 };
 use std::{collections::BTreeMap, path::PathBuf, sync::mpsc::Receiver};
 
@@ -65,8 +65,9 @@ fn greet(ctx: &Context) -> Result<(), Failure> {
         let id = ctx.catalog.setting_or(VAULT_ID, super::context::random_id)?;
         let format = crate::archive::manifest::FORMAT_VERSION;
         let bytes = format!("{}\n", serde_json::json!({ "format": format, "vault": id })).into_bytes();
-        let spec = spec(bytes.len() as u64, crate::vault::checksum::crc64(&bytes), STANDARD);
-        match ctx.vault.put(&key, &spec, bytes).await {
+        let crc64 = crate::vault::checksum::crc64(&bytes);
+        let spec = spec(bytes.len() as u64, crc64, STANDARD);
+        match ctx.vault.put(&key, &spec, Payload::of_bytes(bytes, crc64)).await {
             // Another host was faster, which is as good.
             Err(err) if err.cause == crate::vault::Cause::Exists => Ok(()),
             put => Ok(put?),

@@ -7,6 +7,7 @@ use crate::{
     window::Window,
 };
 use async_trait::async_trait;
+use jiff::SignedDuration;
 use std::{
     sync::{
         Arc,
@@ -18,6 +19,9 @@ use std::{
 /// How often a closed window is looked at: a predicate on local time, evaluated often, needs no arithmetic on
 /// timers, which clock changes and suspends would make wrong.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
+
+/// How long after the window has closed a part under way may still end.
+const GRACE: SignedDuration = SignedDuration::from_mins(5);
 
 /// Uploads go at all times.
 pub struct AlwaysOpen;
@@ -56,6 +60,19 @@ impl Gate for WindowGate {
                 let opens = opens
                     .map_or("never".to_owned(), |at| at.to_zoned(self.zone.clone()).strftime("%a %H:%M").to_string());
                 self.monitor.notice(&Notice::WaitingForWindow { opens });
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
+    /// What is under way was begun while the window was open, so one that is closed now, and was so that long ago,
+    /// has been closed all the time between.
+    async fn overdue(&self) {
+        let is_open = |at| self.window.is_open_at(at, &self.zone);
+        loop {
+            let now = (self.clock)();
+            if !is_open(now) && !now.checked_sub(GRACE).is_ok_and(is_open) {
+                return;
             }
             tokio::time::sleep(LOOK_EVERY).await;
         }

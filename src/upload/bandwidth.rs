@@ -1,76 +1,114 @@
 //! A limit on bytes per second over all parts together.
 
+use crate::vault::payload::Pace;
+use async_trait::async_trait;
 use std::{
     sync::{Mutex, PoisonError},
     time::Duration,
 };
 use tokio::time::{Instant, sleep_until};
 
-/// A part goes out whole, and the next one only when the time for it has passed. Nothing is saved up while nothing
-/// is sent, so the rate is never exceeded over any time longer than one part takes.
+/// What may be caught up on after a late wake-up, and so the most that goes out above the rate at once.
+const CREDIT: Duration = Duration::from_millis(500);
+/// Bytes pass in so many steps a second.
+const STEPS: u64 = 20;
+
+/// Whoever wants to send takes the next free span of time, so all parts together keep to the rate, and none waits
+/// for ever.
 #[derive(Debug)]
 pub(super) struct Bandwidth {
-    /// Bytes per second; `None` is without limit.
-    rate: Option<u64>,
-    /// When what was sent is paid for.
-    paid: Mutex<Option<Instant>>,
+    /// Bytes per second.
+    rate: u64,
+    /// Until when time is taken.
+    taken: Mutex<Option<Instant>>,
 }
 
 impl Bandwidth {
-    pub(super) fn new(rate: Option<u64>) -> Bandwidth {
-        Bandwidth { rate: rate.map(|rate| rate.max(1)), paid: Mutex::new(None) }
+    pub(super) fn new(rate: u64) -> Bandwidth {
+        Bandwidth { rate: rate.max(1), taken: Mutex::new(None) }
     }
 
-    /// Waits until something may be sent. May be dropped and asked again.
-    pub(super) async fn ready(&self) {
-        // Someone else may have sent something while we slept.
-        while let Some(paid) = self.owed() {
-            sleep_until(paid).await;
-        }
-    }
-
-    fn owed(&self) -> Option<Instant> {
-        self.paid.lock().unwrap_or_else(PoisonError::into_inner).filter(|paid| *paid > Instant::now())
-    }
-
-    /// To be told of all that is sent, before it is.
-    pub(super) fn charge(&self, bytes: u64) {
-        let Some(rate) = self.rate else { return };
+    /// When the span of time for these bytes begins.
+    fn take(&self, bytes: u64) -> Instant {
         let now = Instant::now();
-        let mut paid = self.paid.lock().unwrap_or_else(PoisonError::into_inner);
-        let from = paid.filter(|paid| *paid > now).unwrap_or(now);
-        *paid = Some(from + Duration::from_secs_f64(bytes as f64 / rate as f64));
+        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        let earliest = now.checked_sub(CREDIT).unwrap_or(now);
+        // The first bytes of all have nothing to catch up on.
+        let from = taken.map_or(now, |taken| taken.max(earliest));
+        *taken = Some(from + Duration::from_secs_f64(bytes as f64 / self.rate as f64));
+        from
+    }
+}
+
+#[async_trait]
+impl Pace for Bandwidth {
+    async fn pass(&self, bytes: u64) {
+        sleep_until(self.take(bytes)).await;
+    }
+
+    fn step(&self) -> u64 {
+        (self.rate / STEPS).max(1)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::Arc;
 
     #[tokio::test(start_paused = true)]
     async fn what_is_sent_must_be_paid_in_time() {
-        let bandwidth = Bandwidth::new(Some(10));
+        let bandwidth = Bandwidth::new(10);
         let start = Instant::now();
         for (bytes, seconds) in [(100, 0), (50, 10), (1, 15)] {
-            bandwidth.ready().await;
+            bandwidth.pass(bytes).await;
             assert_eq!(start.elapsed().as_secs(), seconds);
-            bandwidth.charge(bytes);
         }
-        // Two that were let through at once both count, and idling saves nothing up.
-        tokio::time::advance(Duration::from_secs(1_000)).await;
-        let start = Instant::now();
-        bandwidth.charge(30);
-        bandwidth.charge(40);
-        bandwidth.ready().await;
-        assert_eq!(start.elapsed().as_secs(), 7);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn without_a_limit_nothing_waits() {
-        let bandwidth = Bandwidth::new(None);
+    async fn idling_saves_little_up() {
+        let bandwidth = Bandwidth::new(1_000);
+        bandwidth.pass(1).await;
+        tokio::time::advance(Duration::from_secs(1_000)).await;
         let start = Instant::now();
-        bandwidth.charge(u64::MAX);
-        bandwidth.ready().await;
-        assert_eq!(start.elapsed(), Duration::ZERO);
+        for _ in 0..100 {
+            bandwidth.pass(100).await;
+        }
+        let took = start.elapsed().as_secs_f64();
+        assert!((9.3..=10.0).contains(&took), "10,000 bytes at 1,000 a second took {took} s");
+    }
+
+    /// Over every minute, whatever the number of parts and however late their tasks wake up.
+    #[tokio::test(start_paused = true)]
+    async fn the_rate_holds_over_a_minute_for_all_parts_together() {
+        const RATE: u64 = 10_000_000;
+        for parts in [1_u64, 4, 64] {
+            let bandwidth = Arc::new(Bandwidth::new(RATE));
+            let sent = Arc::new(Mutex::new(Vec::new()));
+            let senders: Vec<_> = (0..parts)
+                .map(|part| {
+                    let (bandwidth, sent) = (bandwidth.clone(), sent.clone());
+                    tokio::spawn(async move {
+                        for round in 0.. {
+                            bandwidth.pass(bandwidth.step()).await;
+                            sent.lock().unwrap().push((Instant::now(), bandwidth.step()));
+                            // Sending takes its time too, unevenly.
+                            tokio::time::sleep(Duration::from_millis((part * 7 + round * 13) % 29)).await;
+                        }
+                    })
+                })
+                .collect();
+            let start = Instant::now();
+            tokio::time::sleep(Duration::from_secs(150)).await;
+            senders.iter().for_each(tokio::task::JoinHandle::abort);
+            let sent = sent.lock().unwrap();
+            for second in 0..90 {
+                let (from, to) = (start + Duration::from_secs(second), start + Duration::from_secs(second + 60));
+                let bytes: u64 = sent.iter().filter(|(at, _)| (from..to).contains(at)).map(|(_, bytes)| bytes).sum();
+                let off = bytes as f64 / (60 * RATE) as f64 - 1.0;
+                assert!(off.abs() < 0.05, "{parts} parts, minute from {second} s: {off:+.3}");
+            }
+        }
     }
 }

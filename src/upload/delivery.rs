@@ -3,14 +3,12 @@
 use super::{
     LedgerError, Parcel, UploadError, Uploader, cause,
     parts::{self, Span},
+    sending::{Sending, taken},
 };
-use crate::{
-    durable,
-    vault::{Cause, Key, ObjectSpec, Part, Receipt, UploadId, VaultResult, checksum::crc64},
-};
+use crate::vault::{Cause, Key, ObjectSpec, Part, Receipt, UploadId, VaultResult, payload::PayloadError};
 use serde::{Deserialize, Serialize};
-use std::{fs::File, io, os::unix::fs::FileExt, path::PathBuf};
-use tokio::task::{JoinError, JoinSet};
+use std::sync::Arc;
+use tokio::task::JoinError;
 
 /// The record of an upload in the ledger.
 #[derive(Serialize, Deserialize)]
@@ -60,11 +58,18 @@ impl<'a> Delivery<'a> {
     }
 
     async fn put(&self, spec: &ObjectSpec) -> Result<Receipt, UploadError> {
-        self.may_send().await;
-        self.uploader.bandwidth.charge(spec.size);
         let span = Span { number: 1, offset: 0, len: spec.size, crc64: spec.crc64 };
-        let bytes = read(self.parcel.file.clone(), span).await?;
-        let answer = self.uploader.vault.put(self.key, spec, bytes).await;
+        let answer = loop {
+            self.uploader.gate.opened().await;
+            let payload = self.uploader.payload(&self.parcel.file, span);
+            tokio::select! {
+                answer = self.uploader.vault.put(self.key, spec, payload.clone()) => match taken(answer, &payload) {
+                    Err(UploadError::Vault(err)) => break Err(err),
+                    answer => break Ok(answer?),
+                },
+                () = self.uploader.gate.overdue() => {}
+            }
+        };
         let receipt = self.settle(answer).await?;
         // One that was begun when parts were smaller.
         self.clear().await?;
@@ -74,8 +79,16 @@ impl<'a> Delivery<'a> {
 
     async fn in_parts(&self, spec: &ObjectSpec) -> Result<Receipt, UploadError> {
         let (begun, held) = self.resume_or_begin(spec).await?;
-        let (held, missing) = parts::sort(&self.parcel.sums, begun.spec.part_size, held);
-        let parts = self.send_all(&begun.upload, held, missing).await?;
+        let (mut parts, missing) = parts::sort(&self.parcel.sums, begun.spec.part_size, held);
+        (self.progress)(parts.iter().map(|part| part.size).sum());
+        let sending = Sending::new(self.uploader, self.key, &self.parcel.file, &begun.upload, missing);
+        sending
+            .run(|part| {
+                (self.progress)(part.size);
+                parts.push(part);
+            })
+            .await?;
+        parts.sort_by_key(|part| part.number);
         let answer = self.uploader.vault.complete(self.key, &begun.upload, &begun.spec, &parts).await;
         let (completed, refused) = (answer.is_ok(), cause(&answer) == Some(Cause::Integrity));
         match self.settle(answer).await {
@@ -133,65 +146,10 @@ impl<'a> Delivery<'a> {
                 self.abort(id).await?;
             }
         }
-        self.may_send().await;
+        self.uploader.gate.opened().await;
         let begun = Begun { upload: vault.begin(self.key, spec).await?, spec: spec.clone() };
         self.save(begun.clone()).await?;
         Ok((begun, Vec::new()))
-    }
-
-    /// Sends what is missing, and returns all parts by number. After a failure no further part is started, but
-    /// those under way are waited for: they are paid for, and need not be sent again.
-    async fn send_all(&self, id: &UploadId, held: Vec<Part>, missing: Vec<Span>) -> Result<Vec<Part>, UploadError> {
-        let mut parts = held;
-        (self.progress)(parts.iter().map(|part| part.size).sum());
-        let mut missing = missing.into_iter().peekable();
-        let mut under_way = JoinSet::new();
-        let mut failed = None;
-        loop {
-            let room = under_way.len() < self.uploader.options.concurrency.max(1);
-            let more = room && failed.is_none() && missing.peek().is_some();
-            if !more && under_way.is_empty() {
-                break;
-            }
-            tokio::select! {
-                biased;
-                Some(sent) = under_way.join_next() => match sent.unwrap_or_else(bug) {
-                    Ok(part) => {
-                        let part: Part = part;
-                        (self.progress)(part.size);
-                        parts.push(part);
-                    }
-                    Err(err) => failed = failed.or(Some(err)),
-                },
-                () = self.may_send(), if more => if let Some(span) = missing.next() {
-                    self.uploader.bandwidth.charge(span.len);
-                    under_way.spawn(self.send(id, span));
-                },
-            }
-        }
-        parts.sort_by_key(|part| part.number);
-        failed.map_or(Ok(parts), Err)
-    }
-
-    fn send(&self, id: &UploadId, span: Span) -> impl Future<Output = Result<Part, UploadError>> + use<> {
-        let (vault, key, id) = (self.uploader.vault.clone(), self.key.clone(), id.clone());
-        let file = self.parcel.file.clone();
-        async move {
-            let bytes = read(file, span).await?;
-            let part = vault.put_part(&key, &id, span.number, bytes, span.crc64).await?;
-            let right = part.number == span.number && part.size == span.len;
-            if right && part.crc64.is_none_or(|crc| crc == span.crc64) {
-                Ok(part)
-            } else {
-                Err(UploadError::Integrity { key })
-            }
-        }
-    }
-
-    /// Waits for bandwidth first: meanwhile the window may close.
-    async fn may_send(&self) {
-        self.uploader.bandwidth.ready().await;
-        self.uploader.gate.opened().await;
     }
 
     /// That the file is as long as it should be, before anything is begun for it.
@@ -199,7 +157,7 @@ impl<'a> Delivery<'a> {
         let path = self.parcel.file.clone();
         let len = blocking(move || match std::fs::metadata(&path) {
             Ok(meta) => Ok(meta.len()),
-            Err(source) => Err(UploadError::Read { path, source }),
+            Err(source) => Err(UploadError::Payload(PayloadError::Read { path, source: Arc::new(source) })),
         })
         .await?;
         match len == self.parcel.spec.size {
@@ -243,28 +201,6 @@ impl<'a> Delivery<'a> {
         let (ledger, key) = (self.uploader.ledger.clone(), self.key.clone());
         Ok(blocking(move || ledger.forget(&key)).await?)
     }
-}
-
-/// The bytes of a part, which are those that were recorded.
-async fn read(path: PathBuf, span: Span) -> Result<Vec<u8>, UploadError> {
-    blocking(move || {
-        let mut bytes = vec![0; span.len as usize];
-        let read = File::open(&path).and_then(|file| {
-            file.read_exact_at(&mut bytes, span.offset)?;
-            // Read once and sent: nobody needs it in memory, and others need the memory.
-            durable::forget_cached(&file, span.offset, span.len);
-            Ok::<_, io::Error>(())
-        });
-        match read {
-            Err(source) => Err(UploadError::Read { path, source }),
-            Ok(()) if crc64(&bytes) == span.crc64 => Ok(bytes),
-            Ok(()) => {
-                let why = format!("bytes changed among the {} from {}", span.len, span.offset);
-                Err(UploadError::Rotten { path, why })
-            }
-        }
-    })
-    .await
 }
 
 /// Reads of staging and records of the catalog block, and must not on the threads that serve everything.

@@ -2,7 +2,7 @@
 
 use crate::{
     fate::{Fate, Fateful, Trouble},
-    vault::{Key, VaultError},
+    vault::{Key, VaultError, payload::PayloadError},
 };
 use std::{error::Error, io, path::PathBuf};
 
@@ -30,8 +30,9 @@ pub enum UploadError {
     TooLarge { key: Key, size: u64 },
     #[error("{path:?} is not what it was when it was made: {why}")]
     Rotten { path: PathBuf, why: String },
-    #[error("Cannot read {path:?}")]
-    Read { path: PathBuf, source: io::Error },
+    /// What was to be sent could not be read, or is not what it was.
+    #[error(transparent)]
+    Payload(PayloadError),
     #[error(transparent)]
     Ledger(#[from] LedgerError),
 }
@@ -42,9 +43,9 @@ impl Fateful for UploadError {
             UploadError::Stopped => Fate::Stopped,
             UploadError::Vault(err) => err.fate(),
             UploadError::Exists { .. } | UploadError::Integrity { .. } | UploadError::TooLarge { .. } => Fate::Operator,
-            UploadError::Rotten { .. } => Fate::Rotten,
+            UploadError::Rotten { .. } | UploadError::Payload(PayloadError::Rotten { .. }) => Fate::Rotten,
             // Gone, shorter than a moment ago, or not to be read from the disk any more.
-            UploadError::Read { source, .. } => match source.kind() {
+            UploadError::Payload(PayloadError::Read { source, .. }) => match source.kind() {
                 io::ErrorKind::NotFound | io::ErrorKind::UnexpectedEof => Fate::Rotten,
                 _ if source.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error()) => Fate::Rotten,
                 _ => Fate::Retry,
@@ -60,7 +61,7 @@ impl Fateful for UploadError {
             | UploadError::Exists { .. }
             | UploadError::Integrity { .. }
             | UploadError::TooLarge { .. } => Trouble::Vault,
-            UploadError::Rotten { .. } | UploadError::Read { .. } => Trouble::Staging,
+            UploadError::Rotten { .. } | UploadError::Payload(_) => Trouble::Staging,
             UploadError::Ledger(_) => Trouble::State,
         }
     }

@@ -7,32 +7,44 @@
 //! - The upload is in the ledger before its first part is sent, so no part is sent twice for a restart.
 //! - Every part is compared with the checksum that was recorded when the file was made.
 //! - Stopping drops what is under way; everything that the vault holds stays, and is not sent again.
-//! - Nothing is retried here: whoever calls [`Uploader::deliver`] again goes on.
+//! - A part that fails for a reason that may pass is sent again a few times; beyond that, whoever calls
+//!   [`Uploader::deliver`] again goes on.
 
+mod allowance;
 mod bandwidth;
 mod delivery;
 mod error;
 mod parts;
+mod sending;
 
 #[cfg(test)]
 mod tests;
 
 use crate::vault::{Cause, Key, ObjectSpec, Receipt, UploadId, Vault, VaultResult, checksum::BlockSums};
+use allowance::Allowance;
 use async_trait::async_trait;
 use bandwidth::Bandwidth;
 use delivery::Delivery;
 pub use error::{LedgerError, UploadError};
 pub use parts::{PART_COUNT_MAX, PART_SIZE_MAX};
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::PathBuf,
+    sync::{Arc, Mutex},
+};
 use tokio_util::sync::CancellationToken;
+
+/// Failures of parts in a row after which trouble is told, and longer waits begin.
+pub const TRIES: u32 = 6;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
     /// Bytes of a part; grows to a power of two of at least 8 MiB, and for large objects. What fits into one part
-    /// is sent in one go. A part under way is held in memory.
+    /// is sent in one go. Parts are read while they are sent, so this is no memory.
     pub part_size: u64,
-    /// Parts under way at once, of one object.
+    /// Parts under way at once, of one object; fewer while the vault asks to go slower.
     pub concurrency: usize,
+    /// Failures in a row, of parts, after which a delivery ends for now.
+    pub tries: u32,
     /// Bytes per second, over all parts of all objects together.
     pub bandwidth: Option<u64>,
 }
@@ -62,6 +74,12 @@ pub trait Ledger: Send + Sync {
 pub trait Gate: Send + Sync {
     /// Returns when sending is allowed. Asked before every part; may be dropped and asked again at any time.
     async fn opened(&self);
+
+    /// Returns when what is under way must end, because sending has not been allowed for some time. May be dropped
+    /// and asked again at any time.
+    async fn overdue(&self) {
+        std::future::pending().await
+    }
 }
 
 pub struct Uploader {
@@ -69,13 +87,23 @@ pub struct Uploader {
     ledger: Arc<dyn Ledger>,
     gate: Arc<dyn Gate>,
     options: Options,
-    bandwidth: Bandwidth,
+    bandwidth: Option<Arc<Bandwidth>>,
+    allowance: Mutex<Allowance>,
 }
 
 impl Uploader {
     pub fn new(vault: Arc<dyn Vault>, ledger: Arc<dyn Ledger>, gate: Arc<dyn Gate>, options: Options) -> Uploader {
-        let bandwidth = Bandwidth::new(options.bandwidth);
-        Uploader { vault, ledger, gate, options, bandwidth }
+        let bandwidth = options.bandwidth.map(|rate| Arc::new(Bandwidth::new(rate)));
+        let allowance = Mutex::new(Allowance::new(options.concurrency));
+        Uploader { vault, ledger, gate, options, bandwidth, allowance }
+    }
+
+    /// Half to all of a wait, so that many that failed together do not come again together.
+    fn jitter() -> f64 {
+        let mut bytes = [0; 4];
+        // Without random numbers all wait the same, which is no harm to one host.
+        let _ = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty());
+        0.5 + 0.5 * f64::from(u32::from_ne_bytes(bytes)) / f64::from(u32::MAX)
     }
 
     /// Makes the vault hold a file, and returns the proof. Bytes that the vault holds are told to `progress` as
@@ -116,4 +144,8 @@ pub async fn abort_orphans(
 /// The cause of a refusal by the vault.
 fn cause<T>(result: &VaultResult<T>) -> Option<Cause> {
     result.as_ref().err().map(|err| err.cause)
+}
+
+fn cause_of(err: &UploadError) -> Option<Cause> {
+    if let UploadError::Vault(err) = err { Some(err.cause) } else { None }
 }

@@ -7,9 +7,11 @@ pub mod checksum;
 #[doc(hidden)]
 pub mod conformance;
 pub mod directory;
+pub mod payload;
 
 use crate::fate::{Fate, Fateful, Trouble};
 use async_trait::async_trait;
+use payload::Payload;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -201,21 +203,14 @@ pub type VaultResult<T> = Result<T, VaultError>;
 #[async_trait]
 pub trait Vault: Send + Sync {
     /// Stores a small object in one go. A key that exists is left alone: [`Cause::Exists`].
-    async fn put(&self, key: &Key, spec: &ObjectSpec, bytes: Vec<u8>) -> VaultResult<()>;
+    async fn put(&self, key: &Key, spec: &ObjectSpec, payload: Payload) -> VaultResult<()>;
 
     /// Begins an upload in parts.
     async fn begin(&self, key: &Key, spec: &ObjectSpec) -> VaultResult<UploadId>;
 
-    /// Stores part `number` (from 1), durably when this returns. Bytes whose CRC64NVME is not `crc64` are
-    /// refused: [`Cause::Integrity`]. A part may be sent again; the last one counts.
-    async fn put_part(
-        &self,
-        key: &Key,
-        upload: &UploadId,
-        number: u32,
-        bytes: Vec<u8>,
-        crc64: Crc64,
-    ) -> VaultResult<Part>;
+    /// Stores part `number` (from 1), durably when this returns. Bytes that do not have their checksum are refused:
+    /// [`Cause::Integrity`]. A part may be sent again; the last one counts.
+    async fn put_part(&self, key: &Key, upload: &UploadId, number: u32, payload: Payload) -> VaultResult<Part>;
 
     /// The parts that the vault holds of an upload, by number; [`Cause::Gone`] when there is no such upload.
     async fn parts(&self, key: &Key, upload: &UploadId) -> VaultResult<Vec<Part>>;

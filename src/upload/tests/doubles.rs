@@ -5,7 +5,7 @@ use crate::{
     fate::Fate,
     vault::{
         Cause, Crc64, Key, Listed, ObjectSpec, Part, Receipt, Thaw, UploadId, Vault, VaultError, VaultResult,
-        directory::DirectoryVault,
+        directory::DirectoryVault, payload::Payload,
     },
 };
 use async_trait::async_trait;
@@ -106,28 +106,21 @@ impl Faulty {
 
 #[async_trait]
 impl Vault for Faulty {
-    async fn put(&self, key: &Key, spec: &ObjectSpec, bytes: Vec<u8>) -> VaultResult<()> {
-        self.call("put".into(), key, self.inner.put(key, spec, bytes)).await
+    async fn put(&self, key: &Key, spec: &ObjectSpec, payload: Payload) -> VaultResult<()> {
+        self.call("put".into(), key, self.inner.put(key, spec, payload)).await
     }
 
     async fn begin(&self, key: &Key, spec: &ObjectSpec) -> VaultResult<UploadId> {
         self.call("begin".into(), key, self.inner.begin(key, spec)).await
     }
 
-    async fn put_part(
-        &self,
-        key: &Key,
-        upload: &UploadId,
-        number: u32,
-        bytes: Vec<u8>,
-        crc64: Crc64,
-    ) -> VaultResult<Part> {
+    async fn put_part(&self, key: &Key, upload: &UploadId, number: u32, payload: Payload) -> VaultResult<Part> {
         let now = self.under_way.fetch_add(1, Ordering::SeqCst) + 1;
         self.most_under_way.fetch_max(now, Ordering::SeqCst);
         if let Some(together) = &self.together {
             together.wait().await;
         }
-        let work = self.inner.put_part(key, upload, number, bytes, crc64);
+        let work = self.inner.put_part(key, upload, number, payload);
         let done = self.call(format!("part {number}"), key, work).await;
         self.under_way.fetch_sub(1, Ordering::SeqCst);
         done

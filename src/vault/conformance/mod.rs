@@ -4,7 +4,7 @@
 mod objects;
 mod uploads;
 
-use super::{Cause, Key, ObjectSpec, Vault, VaultResult, checksum::crc64};
+use super::{Cause, Key, ObjectSpec, Vault, VaultResult, checksum::crc64, payload::Payload};
 pub use objects::*;
 use std::{any::Any, collections::BTreeMap, sync::Arc};
 pub use uploads::*;
@@ -75,12 +75,16 @@ fn spec(bytes: &[u8], part_size: usize) -> ObjectSpec {
     }
 }
 
+pub(super) fn payload(bytes: &[u8]) -> Payload {
+    Payload::of_bytes(bytes.to_vec(), crc64(bytes))
+}
+
 fn cause<T>(result: VaultResult<T>) -> Option<Cause> {
     result.err().map(|err| err.cause)
 }
 
 async fn put(vault: &dyn Vault, name: &str, bytes: &[u8]) -> VaultResult<()> {
-    vault.put(&key(name), &spec(bytes, bytes.len().max(1)), bytes.to_vec()).await
+    vault.put(&key(name), &spec(bytes, bytes.len().max(1)), payload(bytes)).await
 }
 
 /// That the vault holds exactly these bytes.

@@ -1,7 +1,7 @@
 //! Promises about whole objects.
 
-use super::{KEPT, Subject, assert_holds, cause, key, noise, put, spec};
-use crate::vault::{Cause, KEY_LEN_MAX, ObjectSpec, Thaw, UploadId};
+use super::{KEPT, Subject, assert_holds, cause, key, noise, payload, put, spec};
+use crate::vault::{Cause, KEY_LEN_MAX, ObjectSpec, Thaw, UploadId, checksum::crc64, payload::Payload};
 use tokio::task::JoinSet;
 
 pub async fn what_is_put_is_found(subject: &Subject) {
@@ -34,7 +34,7 @@ pub async fn of_many_that_put_one_wins(subject: &Subject) {
             let bytes = noise(seed, 100_000 + seed as usize);
             let metadata = [("racer".to_owned(), seed.to_string())].into();
             let spec = ObjectSpec { metadata, ..spec(&bytes, bytes.len()) };
-            (vault.put(&key("dir/raced"), &spec, bytes.clone()).await, (bytes, spec.metadata))
+            (vault.put(&key("dir/raced"), &spec, payload(&bytes)).await, (bytes, spec.metadata))
         });
     }
     let (won, lost): (Vec<_>, Vec<_>) = racers.join_all().await.into_iter().partition(|(result, _)| result.is_ok());
@@ -48,7 +48,7 @@ pub async fn of_many_that_put_one_wins(subject: &Subject) {
 
 pub async fn other_bytes_are_not_put(subject: &Subject) {
     let vault = (subject.open)();
-    let result = vault.put(&key("a"), &spec(b"hello", 5), b"hellp".to_vec()).await;
+    let result = vault.put(&key("a"), &spec(b"hello", 5), Payload::of_bytes(&b"hellp"[..], crc64(b"hello"))).await;
     assert_eq!(cause(result), Some(Cause::Integrity));
     assert!(vault.head(&key("a")).await.expect(KEPT).is_none());
 }

@@ -1,7 +1,7 @@
 //! Promises about uploads in parts.
 
-use super::{KEPT, Subject, assert_holds, cause, key, noise, put, spec};
-use crate::vault::{Cause, Key, ObjectSpec, Part, UploadId, Vault, VaultResult, checksum::crc64};
+use super::{KEPT, Subject, assert_holds, cause, key, noise, payload, put, spec};
+use crate::vault::{Cause, Key, ObjectSpec, Part, UploadId, Vault, VaultResult, checksum::crc64, payload::Payload};
 use std::sync::Arc;
 use tokio::task::JoinSet;
 
@@ -23,7 +23,7 @@ impl Three {
 
     async fn send(&self, vault: &dyn Vault, number: u32) -> Part {
         let chunk = self.bytes.chunks(self.spec.part_size as usize).nth(number as usize - 1).expect("1 to 3");
-        let part = vault.put_part(&self.key, &self.id, number, chunk.to_vec(), crc64(chunk)).await.expect(KEPT);
+        let part = vault.put_part(&self.key, &self.id, number, payload(chunk)).await.expect(KEPT);
         assert_eq!((part.number, part.size), (number, chunk.len() as u64));
         part
     }
@@ -59,7 +59,7 @@ pub async fn parts_come_in_any_order_and_again(subject: &Subject) {
     let upload = Three::begin(&*vault, subject, "a", 1).await;
     let (last, first) = (upload.send(&*vault, 3).await, upload.send(&*vault, 1).await);
     let wrong = noise(9, subject.part_size);
-    vault.put_part(&upload.key, &upload.id, 2, wrong.clone(), crc64(&wrong)).await.expect(KEPT);
+    vault.put_part(&upload.key, &upload.id, 2, payload(&wrong)).await.expect(KEPT);
     let again = upload.send(&*vault, 2).await;
     let parts = [first, again, last];
     assert_eq!(vault.parts(&upload.key, &upload.id).await.expect(KEPT), parts);
@@ -71,7 +71,7 @@ pub async fn a_part_with_a_wrong_checksum_is_refused(subject: &Subject) {
     let vault = (subject.open)();
     let upload = Three::begin(&*vault, subject, "a", 1).await;
     let bytes = upload.bytes[..subject.part_size].to_vec();
-    let result = vault.put_part(&upload.key, &upload.id, 1, bytes, crc64(b"other")).await;
+    let result = vault.put_part(&upload.key, &upload.id, 1, Payload::of_bytes(bytes, crc64(b"other"))).await;
     assert_eq!(cause(result), Some(Cause::Integrity));
     assert_eq!(vault.parts(&upload.key, &upload.id).await.expect(KEPT), []);
 }
@@ -92,7 +92,7 @@ pub async fn only_the_right_parts_make_the_object(subject: &Subject) {
     let vault = (subject.open)();
     let upload = Three::begin(&*vault, subject, "a", 1).await;
     let old = noise(9, subject.part_size);
-    let old = vault.put_part(&upload.key, &upload.id, 2, old.clone(), crc64(&old)).await.expect(KEPT);
+    let old = vault.put_part(&upload.key, &upload.id, 2, payload(&old)).await.expect(KEPT);
     let parts = upload.send_all(&*vault).await;
     let extra = Part { number: 4, ..parts[2].clone() };
     let [one, two, three] = &parts[..] else { panic!("three parts were sent") };
@@ -175,9 +175,8 @@ pub async fn abort_may_be_repeated(subject: &Subject) {
         vault.abort(&upload.key, &upload.id).await.expect(KEPT);
         assert_eq!(cause(vault.parts(&upload.key, &upload.id).await), Some(Cause::Gone));
     }
-    let part = upload.bytes[..subject.part_size].to_vec();
-    let crc = crc64(&part);
-    assert_eq!(cause(vault.put_part(&upload.key, &upload.id, 1, part, crc).await), Some(Cause::Gone));
+    let part = payload(&upload.bytes[..subject.part_size]);
+    assert_eq!(cause(vault.put_part(&upload.key, &upload.id, 1, part).await), Some(Cause::Gone));
     assert_eq!(cause(upload.complete(&*vault, &parts).await), Some(Cause::Gone));
     assert_eq!(vault.head(&upload.key).await.expect(KEPT), None);
 }

@@ -31,7 +31,9 @@ mod upload;
 #[cfg(test)]
 mod tests;
 
-use super::{Crc64, Key, Listed, ObjectSpec, Part, Receipt, Thaw, UploadId, Vault, VaultError, VaultResult};
+use super::{
+    Cause, Key, Listed, ObjectSpec, Part, Receipt, Thaw, UploadId, Vault, VaultError, VaultResult, payload::Payload,
+};
 use async_trait::async_trait;
 use failure::Failure;
 use place::Place;
@@ -94,7 +96,7 @@ impl DirectoryVault {
             Ok(done) => done.map_err(|failure| failure.of(attempt, key)),
             Err(join) => match join.try_into_panic() {
                 Ok(panic) => std::panic::resume_unwind(panic),
-                Err(join) => Err(VaultError::new(attempt, key, super::Cause::Other, join)),
+                Err(join) => Err(VaultError::new(attempt, key, Cause::Other, join)),
             },
         }
     }
@@ -121,7 +123,8 @@ impl Drop for Waiter {
 
 #[async_trait]
 impl Vault for DirectoryVault {
-    async fn put(&self, key: &Key, spec: &ObjectSpec, bytes: Vec<u8>) -> VaultResult<()> {
+    async fn put(&self, key: &Key, spec: &ObjectSpec, payload: Payload) -> VaultResult<()> {
+        let bytes = payload.bytes().await.map_err(|err| VaultError::new("put", key, Cause::Integrity, err))?;
         let (of, spec) = (key.clone(), spec.clone());
         self.run("put", key, move |place, given_up| object::put(place, &of, &spec, &bytes, given_up)).await
     }
@@ -131,16 +134,18 @@ impl Vault for DirectoryVault {
         self.run("begin an upload of", key, move |place, _| upload::begin(place, &of, &spec)).await
     }
 
-    async fn put_part(
-        &self,
-        key: &Key,
-        upload: &UploadId,
-        number: u32,
-        bytes: Vec<u8>,
-        crc64: Crc64,
-    ) -> VaultResult<Part> {
-        let (of, id) = (key.clone(), upload.clone());
-        self.run("store a part of", key, move |place, _| upload::put_part(place, &of, &id, number, &bytes, crc64)).await
+    async fn put_part(&self, key: &Key, upload: &UploadId, number: u32, payload: Payload) -> VaultResult<Part> {
+        const ATTEMPT: &str = "store a part of";
+        let (of, id, len, crc) = (key.clone(), upload.clone(), payload.len(), payload.crc64());
+        let mut draft =
+            self.run(ATTEMPT, key, move |place, _| upload::open_part(place, &of, &id, number, len, crc)).await?;
+        let mut reader = payload.reader();
+        while let Some(chunk) =
+            reader.next().await.map_err(|err| VaultError::new(ATTEMPT, key, Cause::Integrity, err))?
+        {
+            draft = self.run(ATTEMPT, key, move |place, _| draft.write(place, &chunk)).await?;
+        }
+        self.run(ATTEMPT, key, move |place, _| draft.finish(place)).await
     }
 
     async fn parts(&self, key: &Key, upload: &UploadId) -> VaultResult<Vec<Part>> {

@@ -1,7 +1,11 @@
 #![expect(clippy::disallowed_methods, reason = "a test puts things where a crash or a stranger leaves them")]
 
 use super::*;
-use crate::vault::{Cause, checksum::crc64, conformance::Subject};
+use crate::vault::{
+    Cause,
+    checksum::crc64,
+    conformance::{Subject, payload},
+};
 use std::{
     collections::BTreeMap,
     fs::{self, File},
@@ -51,7 +55,7 @@ fn spec(bytes: &[u8]) -> ObjectSpec {
 }
 
 async fn put(vault: &DirectoryVault, name: &str, bytes: &[u8]) -> VaultResult<()> {
-    vault.put(&key(name), &spec(bytes), bytes.to_vec()).await
+    vault.put(&key(name), &spec(bytes), payload(bytes)).await
 }
 
 /// An upload of two parts that lacks only completion.
@@ -59,7 +63,7 @@ async fn sent(vault: &DirectoryVault, name: &str) -> (UploadId, Vec<Part>) {
     let id = vault.begin(&key(name), &spec(b"12345")).await.unwrap();
     let mut parts = Vec::new();
     for (number, bytes) in [(1, &b"1234"[..]), (2, b"5")] {
-        parts.push(vault.put_part(&key(name), &id, number, bytes.to_vec(), crc64(bytes)).await.unwrap());
+        parts.push(vault.put_part(&key(name), &id, number, payload(bytes)).await.unwrap());
     }
     (id, parts)
 }
@@ -87,7 +91,7 @@ async fn causes(vault: &DirectoryVault) -> Vec<Option<Cause>> {
     vec![
         cause(put(vault, "dir/b", b"b").await),
         cause(vault.begin(&key, &spec(b"b")).await),
-        cause(vault.put_part(&key, &id, 1, b"b".to_vec(), crc64(b"b")).await),
+        cause(vault.put_part(&key, &id, 1, payload(b"b")).await),
         cause(vault.parts(&key, &id).await),
         cause(vault.complete(&key, &id, &spec(b"b"), &[]).await),
         cause(vault.abort(&key, &id).await),
@@ -233,7 +237,7 @@ async fn a_part_of_another_size_or_number_is_refused() {
     let (vault, _dir) = vault();
     let id = vault.begin(&key("a"), &spec(b"12345")).await.unwrap();
     for (number, bytes) in [(0, &b"1234"[..]), (1, b"123"), (1, b"12345"), (2, b"1234"), (3, b""), (u32::MAX, b"5")] {
-        let result = vault.put_part(&key("a"), &id, number, bytes.to_vec(), crc64(bytes)).await;
+        let result = vault.put_part(&key("a"), &id, number, payload(bytes)).await;
         assert_eq!(cause(result), Some(Cause::Integrity), "{number}: {bytes:?}");
     }
     assert_eq!(cause(vault.parts(&key("b"), &id).await), Some(Cause::Gone), "an upload is of one key");

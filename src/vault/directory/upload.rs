@@ -8,15 +8,12 @@ use super::{
 };
 use crate::{
     durable::{self, at},
-    vault::{
-        Crc64, Key, ObjectSpec, Part, UploadId,
-        checksum::{Crc64Digest, crc64},
-    },
+    vault::{Crc64, Key, ObjectSpec, Part, UploadId, checksum::Crc64Digest},
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::{
     fs::{self, File, OpenOptions},
-    os::unix::fs::MetadataExt,
+    os::unix::fs::{FileExt, MetadataExt},
     path::{Path, PathBuf},
 };
 
@@ -50,8 +47,8 @@ impl Upload {
         }
     }
 
-    /// Parts of one upload are written one after another. A disk gains nothing from doing it at once, and a part
-    /// that is still being written for someone who gave up cannot spoil the same part sent again, or the object.
+    /// One at a time writes to an upload. What is still being written for someone who gave up comes to nothing once
+    /// the object is made, and before that what it spoils is found when the object is read back.
     fn load_locked(place: &Place, key: &Key, id: &UploadId) -> Result<(Upload, Lock), Failure> {
         let dir = place.upload(id).ok_or(Failure::Gone)?;
         let locked = lock(&dir.join("lock")).map_err(|failure| match failure.is_absence() {
@@ -127,31 +124,54 @@ pub(super) fn begin(place: &Place, key: &Key, spec: &ObjectSpec) -> Result<Uploa
     Ok(id)
 }
 
-pub(super) fn put_part(
+/// A part that is being written.
+pub(super) struct PartDraft {
+    upload: Upload,
+    key: Key,
+    id: UploadId,
+    part: Part,
+    file: File,
+    written: u64,
+}
+
+/// Takes the place of part `number` of `len` bytes, which is neither the old nor the new one until it is finished.
+pub(super) fn open_part(
     place: &Place,
     key: &Key,
     id: &UploadId,
     number: u32,
-    bytes: &[u8],
+    len: u64,
     crc: Crc64,
-) -> Result<Part, Failure> {
-    if crc64(bytes) != crc {
-        return Err(Failure::Mismatch(format!("The bytes of part {number} do not have their checksum")));
-    }
+) -> Result<PartDraft, Failure> {
     let (upload, _lock) = Upload::load_locked(place, key, id)?;
-    if upload.part_len(number) != Some(bytes.len() as u64) {
-        return Err(Failure::Mismatch(format!("The object has no part {number} of {} bytes", bytes.len())));
+    if upload.part_len(number) != Some(len) {
+        return Err(Failure::Mismatch(format!("The object has no part {number} of {len} bytes")));
     }
-    let part = Part { number, size: bytes.len() as u64, crc64: Some(crc), etag: crc.to_string() };
-    let (data, record) = (upload.data(), upload.part(number));
+    let data = upload.data();
     let file = OpenOptions::new().write(true).open(&data).map_err(at("open", &data)).map_err(Failure::from);
     let file = file.map_err(|failure| if failure.is_absence() { Failure::Gone } else { failure })?;
-    // While it is being written over, the part is neither the old nor the new one.
-    durable::remove(&record)?;
-    durable::write_at(&file, &data, bytes, upload.offset(&part))?;
-    durable::forget_cached(&file, upload.offset(&part), part.size);
-    store(&record, &StoredPart::V1(part.clone()))?;
-    Ok(part)
+    durable::remove(&upload.part(number))?;
+    let part = Part { number, size: len, crc64: Some(crc), etag: crc.to_string() };
+    Ok(PartDraft { upload, key: key.clone(), id: id.clone(), part, file, written: 0 })
+}
+
+impl PartDraft {
+    /// The lock is not held in between: what is sent slowly keeps no other part waiting.
+    pub(super) fn write(mut self, place: &Place, bytes: &[u8]) -> Result<PartDraft, Failure> {
+        let _still_there = Upload::load_locked(place, &self.key, &self.id)?;
+        let offset = self.upload.offset(&self.part) + self.written;
+        self.file.write_all_at(bytes, offset).map_err(at("write", &self.upload.data()))?;
+        self.written += bytes.len() as u64;
+        Ok(self)
+    }
+
+    pub(super) fn finish(self, place: &Place) -> Result<Part, Failure> {
+        let _still_there = Upload::load_locked(place, &self.key, &self.id)?;
+        durable::sync(&self.file, &self.upload.data())?;
+        durable::forget_cached(&self.file, self.upload.offset(&self.part), self.part.size);
+        store(&self.upload.part(self.part.number), &StoredPart::V1(self.part.clone()))?;
+        Ok(self.part)
+    }
 }
 
 pub(super) fn parts(place: &Place, key: &Key, id: &UploadId) -> Result<Vec<Part>, Failure> {
