@@ -8,6 +8,7 @@ pub mod checksum;
 pub mod conformance;
 pub mod directory;
 pub mod payload;
+pub mod s3;
 
 use crate::fate::{Fate, Fateful, Trouble};
 use async_trait::async_trait;
@@ -127,6 +128,9 @@ impl Receipt {
 pub struct Listed {
     pub key: Key,
     pub size: u64,
+    /// Empty where a listing does not tell it.
+    pub storage_class: String,
+    pub thaw: Thaw,
 }
 
 /// Whether the bytes of an object can be read now.
@@ -157,8 +161,12 @@ pub enum Cause {
     Integrity,
     /// The upload or object is not there.
     Gone,
-    /// The key exists already, with other content.
+    /// The key exists already.
     Exists,
+    /// Something else happens to the key at this moment.
+    Conflict,
+    /// The configuration names a bucket, a region or a class that is not there.
+    Setup,
     /// No room, or the disk fails.
     Storage,
     /// Anything else.
@@ -188,7 +196,7 @@ impl VaultError {
 impl Fateful for VaultError {
     fn fate(&self) -> Fate {
         match self.cause {
-            Cause::Credentials | Cause::Permission | Cause::Clock | Cause::Exists => Fate::Operator,
+            Cause::Credentials | Cause::Permission | Cause::Clock | Cause::Exists | Cause::Setup => Fate::Operator,
             _ => Fate::Retry,
         }
     }

@@ -20,7 +20,7 @@ use std::{
 use tokio::task::JoinHandle;
 
 /// Bytes that are read and sent at a time, unless the pace asks for less.
-const CHUNK_LEN: u64 = 256 << 10;
+const CHUNK_LEN: u64 = 128 << 10;
 
 /// Says how fast bytes may pass.
 #[async_trait]

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     durable::at,
-    vault::{KEY_LEN_MAX, Key, Listed},
+    vault::{KEY_LEN_MAX, Key, Listed, Thaw},
 };
 use std::fs;
 
@@ -40,7 +40,12 @@ impl Listing<'_> {
                 let Ok(key) = path.parse::<Key>() else { continue };
                 let file = self.place.root().join(&path);
                 match fs::symlink_metadata(&file) {
-                    Ok(meta) => self.found.push(Listed { key, size: meta.len() }),
+                    Ok(meta) => self.found.push(Listed {
+                        key,
+                        size: meta.len(),
+                        storage_class: String::new(),
+                        thaw: Thaw::Ready,
+                    }),
                     Err(err) if absent(&err) => {}
                     Err(err) => return Err(at("examine", &file)(err).into()),
                 }

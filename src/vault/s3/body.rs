@@ -1,0 +1,231 @@
+//! A payload as the body of a request, watched while it is sent.
+//!
+//! A connection can die without a word, and the system notices after a quarter of an hour or never. So it is measured
+//! how long nobody has asked for the next bytes. What may take how long follows from the slowest rate that is worth
+//! waiting for: a slow line is not a dead one.
+
+use super::Patience;
+use crate::vault::payload::{Payload, PayloadError, PayloadReader};
+use aws_sdk_s3::primitives::{ByteStream, SdkBody};
+use bytes::Bytes;
+use http_body::{Frame, SizeHint};
+use std::{
+    pin::Pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+use tokio::time::{Instant, sleep};
+
+/// What the system may have taken and not yet sent: the largest send buffer of Linux by default (`tcp_wmem`).
+const SEND_BUFFER: u64 = 4 << 20;
+
+/// Who is waited for.
+#[derive(Clone, Copy, Debug)]
+enum Waiting {
+    /// Ourselves: the connection, the disk, the bandwidth.
+    Bytes,
+    /// The line: so many bytes were handed over last.
+    Line(u64),
+    /// The server: everything was handed over.
+    Answer,
+}
+
+#[derive(Debug)]
+struct State {
+    waiting: Waiting,
+    since: Instant,
+    sent: u64,
+    /// The time that the line took for all that was sent.
+    on_line: Duration,
+}
+
+/// How far a body has come.
+#[derive(Clone, Debug)]
+pub(super) struct Flow(Arc<Mutex<State>>);
+
+impl Flow {
+    fn new() -> Flow {
+        let state = State { waiting: Waiting::Bytes, since: Instant::now(), sent: 0, on_line: Duration::ZERO };
+        Flow(Arc::new(Mutex::new(state)))
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn turn(&self, waiting: Waiting) {
+        let mut state = self.state();
+        let now = Instant::now();
+        if let Waiting::Line(len) = state.waiting {
+            let took = now.duration_since(state.since);
+            state.on_line += took;
+            state.sent += len;
+        }
+        state.waiting = waiting;
+        state.since = now;
+    }
+
+    /// How long to wait from now on before it is a stall; zero when it is one.
+    fn left(&self, patience: &Patience) -> Duration {
+        let state = self.state();
+        let may_take = match state.waiting {
+            Waiting::Bytes => return patience.silence,
+            Waiting::Line(len) => patience.silence + patience.at_slowest(len),
+            Waiting::Answer => {
+                let seen = state.sent as f64 / state.on_line.as_secs_f64().max(0.001);
+                let rate = seen.max(patience.slowest as f64);
+                patience.silence + Duration::from_secs_f64(state.sent.min(SEND_BUFFER) as f64 / rate)
+            }
+        };
+        may_take.saturating_sub(state.since.elapsed())
+    }
+
+    /// Returns when the line or the server has been silent for too long.
+    pub(super) async fn stalled(&self, patience: &Patience) -> &'static str {
+        loop {
+            let left = self.left(patience);
+            if left.is_zero() {
+                return match self.state().waiting {
+                    Waiting::Answer => "the server took everything and does not answer",
+                    _ => "nothing gets through any more",
+                };
+            }
+            sleep(left.min(Duration::from_secs(5)).max(Duration::from_millis(10))).await;
+        }
+    }
+}
+
+type Next = Pin<Box<dyn Future<Output = (PayloadReader, Result<Option<Bytes>, PayloadError>)> + Send>>;
+
+struct Body {
+    next: Option<Next>,
+    left: u64,
+    flow: Flow,
+}
+
+/// The payload as a body, and how far it has come. A body is sent once.
+pub(super) fn body(payload: Payload) -> (ByteStream, Flow) {
+    let flow = Flow::new();
+    let left = payload.len();
+    if left == 0 {
+        // Nothing asks a body of 0 bytes for its bytes.
+        flow.turn(Waiting::Answer);
+        return (ByteStream::from_static(b""), flow);
+    }
+    let body = Body { next: Some(advance(payload.reader())), left, flow: flow.clone() };
+    // The type of the client wants to be shared; only one ever polls it.
+    (ByteStream::new(SdkBody::from_body_1_x(Single(Mutex::new(body)))), flow)
+}
+
+fn advance(mut reader: PayloadReader) -> Next {
+    Box::pin(async move {
+        let next = reader.next().await;
+        (reader, next)
+    })
+}
+
+struct Single(Mutex<Body>);
+
+impl http_body::Body for Single {
+    type Data = Bytes;
+    type Error = PayloadError;
+
+    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, PayloadError>>> {
+        let body = self.get_mut().0.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let Some(next) = &mut body.next else { return Poll::Ready(None) };
+        if !matches!(body.flow.state().waiting, Waiting::Bytes) {
+            body.flow.turn(Waiting::Bytes);
+        }
+        let (reader, bytes) = ready!(next.as_mut().poll(context));
+        body.next = None;
+        Poll::Ready(match bytes {
+            Ok(Some(bytes)) => {
+                let len = bytes.len() as u64;
+                body.left -= len;
+                body.flow.turn(Waiting::Line(len));
+                if body.left == 0 {
+                    body.flow.turn(Waiting::Answer);
+                } else {
+                    body.next = Some(advance(reader));
+                }
+                Some(Ok(Frame::data(bytes)))
+            }
+            Ok(None) => None,
+            Err(err) => Some(Err(err)),
+        })
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).left == 0
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.0.lock().unwrap_or_else(PoisonError::into_inner).left)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::vault::checksum::crc64;
+    use http_body::Body as _;
+    use std::future::poll_fn;
+
+    const PATIENCE: Patience =
+        Patience { connect: Duration::from_secs(1), silence: Duration::from_secs(60), slowest: 1_000 };
+
+    #[tokio::test(start_paused = true)]
+    async fn a_line_that_takes_nothing_is_a_stall_and_a_slow_one_is_none() {
+        let flow = Flow::new();
+        let start = Instant::now();
+        for _ in 0..100 {
+            flow.turn(Waiting::Line(128_000));
+            // Half as much again as the slowest rate takes, within the silence.
+            tokio::time::advance(Duration::from_secs(180)).await;
+            assert!(!flow.left(&PATIENCE).is_zero());
+        }
+        assert!(start.elapsed() > Duration::from_secs(17_000));
+        flow.turn(Waiting::Line(128_000));
+        let start = Instant::now();
+        flow.stalled(&PATIENCE).await;
+        assert_eq!(start.elapsed().as_secs(), 188);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn waiting_for_ourselves_is_no_stall() {
+        let flow = Flow::new();
+        let waited = tokio::time::timeout(Duration::from_secs(1_000_000), flow.stalled(&PATIENCE)).await;
+        assert!(waited.is_err(), "bandwidth may be so low");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_may_take_as_long_as_what_is_still_on_its_way() {
+        for (rate, expected) in [(100_000_000, 60), (8_000, 60 + (4 << 20) / 8_000), (10, 60 + (4 << 20) / 1_000)] {
+            let flow = Flow::new();
+            for _ in 0..64 {
+                flow.turn(Waiting::Line(1 << 20));
+                tokio::time::advance(Duration::from_secs_f64(f64::from(1 << 20) / f64::from(rate))).await;
+            }
+            flow.turn(Waiting::Answer);
+            let start = Instant::now();
+            flow.stalled(&PATIENCE).await;
+            assert!(start.elapsed().as_secs().abs_diff(expected) <= 1, "{rate}: {:?}", start.elapsed());
+        }
+    }
+
+    #[tokio::test]
+    async fn the_body_is_the_payload() {
+        let bytes = vec![7; 1_000_000];
+        let (stream, flow) = body(Payload::of_bytes(bytes.clone(), crc64(&bytes)));
+        let mut body = stream.into_inner();
+        assert_eq!(body.size_hint().exact(), Some(1_000_000));
+        let mut got = Vec::new();
+        while let Some(frame) = poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await {
+            got.extend_from_slice(&frame.unwrap().into_data().unwrap());
+        }
+        assert!(got == bytes && body.is_end_stream());
+        assert!(matches!(flow.state().waiting, Waiting::Answer));
+        assert_eq!(flow.state().sent, 1_000_000);
+    }
+}

@@ -1,0 +1,268 @@
+//! What an answer of the server means, and what must be done about it.
+//!
+//! Servers agree on the status more than on the code, and on the code more than on the message; a HEAD has no body,
+//! so it has a status only.
+
+use super::Place;
+use crate::vault::{Cause, VaultError};
+use aws_credential_types::provider::error::CredentialsError;
+use aws_sdk_s3::{
+    config::http::HttpResponse,
+    error::{ProvideErrorMetadata, SdkError},
+    operation::{RequestId, RequestIdExt},
+};
+use std::{error::Error, fmt::Display};
+
+/// A call, and what is needed to be allowed to make it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Call {
+    pub name: &'static str,
+    /// What it does, to be read after "Cannot".
+    pub attempt: &'static str,
+    pub permission: &'static str,
+    /// Whether the permission is one on the bucket, not on objects.
+    pub of_bucket: bool,
+}
+
+const fn on_object(name: &'static str, attempt: &'static str, permission: &'static str) -> Call {
+    Call { name, attempt, permission, of_bucket: false }
+}
+
+const fn on_bucket(name: &'static str, attempt: &'static str, permission: &'static str) -> Call {
+    Call { name, attempt, permission, of_bucket: true }
+}
+
+impl Call {
+    pub const PUT: Call = on_object("PutObject", "put", "s3:PutObject");
+    pub const CREATE: Call = on_object("CreateMultipartUpload", "begin an upload of", "s3:PutObject");
+    pub const PART: Call = on_object("UploadPart", "store a part of", "s3:PutObject");
+    pub const COMPLETE: Call = on_object("CompleteMultipartUpload", "complete", "s3:PutObject");
+    pub const ABORT: Call = on_object("AbortMultipartUpload", "abort an upload of", "s3:AbortMultipartUpload");
+    pub const PARTS: Call = on_object("ListParts", "list the parts of", "s3:ListMultipartUploadParts");
+    pub const UPLOADS: Call =
+        on_bucket("ListMultipartUploads", "list the uploads below", "s3:ListBucketMultipartUploads");
+    pub const HEAD: Call = on_object("HeadObject", "look at", "s3:GetObject");
+    pub const GET: Call = on_object("GetObject", "read", "s3:GetObject");
+    pub const LIST: Call = on_bucket("ListObjectsV2", "list what is below", "s3:ListBucket");
+    pub const DELETE: Call = on_object("DeleteObject", "delete", "s3:DeleteObject");
+    pub const THAW: Call = on_object("RestoreObject", "thaw", "s3:RestoreObject");
+}
+
+/// What the server, or the way to it, said.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Failure {
+    #[error("{call} failed with {status} {code}: {message}{hint}{request}")]
+    Answer {
+        call: &'static str,
+        status: u16,
+        code: String,
+        message: String,
+        hint: String,
+        request: String,
+        cause: Cause,
+    },
+    #[error("{call} got no answer{hint}")]
+    NoAnswer { call: &'static str, hint: &'static str, cause: Cause, source: Box<dyn Error + Send + Sync> },
+    #[error("{call} took too long: {what}")]
+    Stalled { call: &'static str, what: &'static str },
+    #[error("{0}")]
+    Mismatch(String),
+}
+
+impl Failure {
+    pub(super) fn cause(&self) -> Cause {
+        match self {
+            Failure::Answer { cause, .. } | Failure::NoAnswer { cause, .. } => *cause,
+            Failure::Stalled { .. } => Cause::Network,
+            Failure::Mismatch(_) => Cause::Integrity,
+        }
+    }
+
+    /// Whether the server said yes or no without saying why: then it must be asked in another way.
+    pub(super) fn is_mute(&self) -> bool {
+        matches!(self, Failure::Answer { status: 400 | 401 | 403 | 301 | 307, code, .. } if code.is_empty())
+    }
+
+    pub(super) fn has_code(&self, wanted: &str) -> bool {
+        matches!(self, Failure::Answer { code, .. } if code == wanted)
+    }
+
+    pub(super) fn of(self, attempt: &'static str, key: impl Display) -> VaultError {
+        VaultError::new(attempt, key, self.cause(), self)
+    }
+
+    pub(super) fn new<E>(call: Call, place: &Place, err: SdkError<E, HttpResponse>) -> Failure
+    where
+        E: ProvideErrorMetadata + Error + Send + Sync + 'static,
+    {
+        let Some(response) = err.raw_response() else { return no_answer(call, err) };
+        let status = response.status().as_u16();
+        let meta = err.meta();
+        let code = meta.code().unwrap_or_default();
+        let request = err.request_id().map(|id| format!(" (request {id})")).unwrap_or_default();
+        let request = match err.extended_request_id() {
+            Some(id) if !request.is_empty() => format!("{request}, {id}"),
+            _ => request,
+        };
+        let header = |name| response.headers().get(name).map(str::to_owned);
+        // A success that could not be read was cut off, or comes from something else than an S3 server.
+        let cause =
+            if response.status().is_success() && code.is_empty() { Cause::Network } else { cause(status, code) };
+        let message = match meta.message() {
+            Some(message) => message.to_owned(),
+            None if code.is_empty() => crate::fate::Chain(&err).to_string(),
+            None => String::new(),
+        };
+        let hint = match cause {
+            Cause::Setup => match header("x-amz-bucket-region") {
+                Some(region) => format!("; the bucket is in {region:?}: write `region = \"{region}\"` in [vault]"),
+                None => String::new(),
+            },
+            Cause::Clock => skew(header("date").as_deref()),
+            Cause::Permission => {
+                let (place, permission) = (place.arn(call.of_bucket), call.permission);
+                format!("; it takes the permission {permission} on {place}")
+            }
+            _ => String::new(),
+        };
+        Failure::Answer { call: call.name, status, code: code.to_owned(), message, hint, request, cause }
+    }
+}
+
+fn no_answer<E>(call: Call, err: SdkError<E, HttpResponse>) -> Failure
+where
+    E: Error + Send + Sync + 'static,
+{
+    let mut cause = Cause::Network;
+    let mut hint = "";
+    let mut source: Option<&(dyn Error + 'static)> = Some(&err);
+    while let Some(err) = source {
+        if err.is::<CredentialsError>() {
+            (cause, hint) = (Cause::Credentials, ": no credentials were found");
+        }
+        let text = err.to_string();
+        if text.contains("certificate") {
+            hint = ": its certificate is not to be trusted";
+        } else if text.contains("dns error") {
+            hint = ": its name could not be resolved";
+        }
+        source = err.source();
+    }
+    Failure::NoAnswer { call: call.name, hint, cause, source: Box::new(err) }
+}
+
+/// How far the clocks are apart, by the server's own.
+fn skew(date: Option<&str>) -> String {
+    let Some(server) = date.and_then(|date| jiff::fmt::rfc2822::parse(date).ok()) else { return String::new() };
+    let ahead = jiff::Timestamp::now().as_second() - server.timestamp().as_second();
+    let (by, which) = (ahead.unsigned_abs(), if ahead > 0 { "ahead of" } else { "behind" });
+    format!("; the clock of this host is {by} s {which} the server's")
+}
+
+fn cause(status: u16, code: &str) -> Cause {
+    match code {
+        "SlowDown"
+        | "ServiceUnavailable"
+        | "Throttling"
+        | "ThrottlingException"
+        | "TooManyRequests"
+        | "TooManyRequestsException"
+        | "RequestLimitExceeded"
+        | "BandwidthLimitExceeded"
+        | "Busy" => Cause::Throttle,
+        "ExpiredToken"
+        | "ExpiredTokenException"
+        | "InvalidToken"
+        | "TokenRefreshRequired"
+        | "InvalidAccessKeyId"
+        | "InvalidClientTokenId"
+        | "UnrecognizedClientException"
+        | "SignatureDoesNotMatch"
+        | "NotSignedUp"
+        | "AuthFailure"
+        | "InvalidSecurity" => Cause::Credentials,
+        "RequestTimeTooSkewed" | "RequestExpired" | "RequestInTheFuture" => Cause::Clock,
+        "BadDigest"
+        | "InvalidDigest"
+        | "XAmzContentChecksumMismatch"
+        | "XAmzContentSHA256Mismatch"
+        | "IncompleteBody"
+        | "InvalidPart"
+        | "InvalidPartOrder"
+        | "EntityTooSmall"
+        | "ContentSHA256Mismatch" => Cause::Integrity,
+        "NoSuchUpload" | "NoSuchKey" | "NotFound" => Cause::Gone,
+        "PreconditionFailed" => Cause::Exists,
+        "ConditionalRequestConflict" | "OperationAborted" => Cause::Conflict,
+        "NoSuchBucket"
+        | "PermanentRedirect"
+        | "AuthorizationHeaderMalformed"
+        | "IllegalLocationConstraintException"
+        | "InvalidBucketName"
+        | "InvalidStorageClass"
+        | "InvalidRegion"
+        | "TemporaryRedirect" => Cause::Setup,
+        "RequestTimeout" | "RequestTimeoutException" => Cause::Network,
+        "AccessDenied" | "AllAccessDisabled" | "AccountProblem" | "MethodNotAllowed" | "InvalidObjectState" => {
+            Cause::Permission
+        }
+        _ => by_status(status),
+    }
+}
+
+fn by_status(status: u16) -> Cause {
+    match status {
+        429 | 503 => Cause::Throttle,
+        408 => Cause::Network,
+        401 | 403 => Cause::Permission,
+        404 => Cause::Gone,
+        409 => Cause::Conflict,
+        412 => Cause::Exists,
+        300..=399 => Cause::Setup,
+        _ => Cause::Other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_that_servers_use_have_their_class() {
+        for (status, code, expected) in [
+            (503, "SlowDown", Cause::Throttle),
+            (503, "", Cause::Throttle),
+            (429, "whatever", Cause::Throttle),
+            (500, "InternalError", Cause::Other),
+            (502, "", Cause::Other),
+            (400, "RequestTimeout", Cause::Network),
+            (400, "ExpiredToken", Cause::Credentials),
+            (403, "InvalidClientTokenId", Cause::Credentials),
+            (403, "SignatureDoesNotMatch", Cause::Credentials),
+            (403, "RequestTimeTooSkewed", Cause::Clock),
+            (403, "AccessDenied", Cause::Permission),
+            (403, "", Cause::Permission),
+            (400, "XAmzContentChecksumMismatch", Cause::Integrity),
+            (400, "InvalidDigest", Cause::Integrity),
+            (404, "NoSuchUpload", Cause::Gone),
+            (404, "NoSuchBucket", Cause::Setup),
+            (301, "PermanentRedirect", Cause::Setup),
+            (400, "AuthorizationHeaderMalformed", Cause::Setup),
+            (412, "PreconditionFailed", Cause::Exists),
+            (409, "ConditionalRequestConflict", Cause::Conflict),
+            (400, "InvalidArgument", Cause::Other),
+        ] {
+            assert_eq!(cause(status, code), expected, "{status} {code}");
+        }
+    }
+
+    #[test]
+    fn a_skewed_clock_is_told_in_seconds() {
+        assert_eq!(skew(None), "");
+        assert_eq!(skew(Some("yesterday")), "");
+        let then = jiff::Timestamp::now() - jiff::SignedDuration::from_secs(1_200);
+        let date = jiff::fmt::rfc2822::DateTimePrinter::new().timestamp_to_rfc9110_string(&then).unwrap();
+        let told = skew(Some(&date));
+        assert!(told.contains("120") && told.contains("ahead of"), "{told}");
+    }
+}

@@ -1,0 +1,288 @@
+//! A vault in S3, or on a server that speaks as S3 does: the only door to the SDK.
+//!
+//! - Every object and every part goes out with the CRC64NVME that was recorded when it was made, so the server refuses
+//!   what is not that; and what is refused here is found here ([`crate::vault::payload`]).
+//! - Nothing is overwritten: `If-None-Match: *` guards every object where it becomes one.
+//! - Nothing is retried here. Every failure has its [`Cause`], and whoever calls knows what it means for the whole.
+//! - An attempt may take as long as its bytes take at the slowest rate that is worth waiting for, and no longer.
+//!
+//! Servers differ. What one lacks (checksums, storage classes) is told once in the log, and the rest goes on.
+
+mod body;
+mod client;
+mod credentials;
+mod failure;
+mod objects;
+mod uploads;
+
+#[cfg(test)]
+mod tests;
+
+use super::{Cause, Key, Listed, ObjectSpec, Part, Receipt, Thaw, UploadId, Vault, VaultResult, payload::Payload};
+use async_trait::async_trait;
+use aws_sdk_s3::{
+    Client,
+    config::http::HttpResponse,
+    error::{ProvideErrorMetadata, SdkError},
+    types::StorageClass,
+};
+pub use credentials::Identity;
+use credentials::Reloading;
+use failure::{Call, Failure};
+use std::{
+    error::Error,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+/// The largest object of S3, bytes: 10,000 parts of 5 GiB.
+pub const OBJECT_SIZE_MAX: u64 = 10_000 * (5 << 30);
+
+/// How long to wait for what.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Patience {
+    /// For a connection: name, TCP and TLS.
+    pub connect: Duration,
+    /// For an answer, or for the line to take the next bytes.
+    pub silence: Duration,
+    /// Bytes per second of one part, below which waiting is not worth it.
+    pub slowest: u64,
+}
+
+impl Default for Patience {
+    fn default() -> Patience {
+        Patience { connect: Duration::from_secs(10), silence: Duration::from_secs(60), slowest: 1_000 }
+    }
+}
+
+impl Patience {
+    /// How long so many bytes may take.
+    fn at_slowest(&self, bytes: u64) -> Duration {
+        Duration::from_secs_f64(bytes as f64 / self.slowest.max(1) as f64)
+    }
+
+    /// S3 takes minutes to make a large object of its parts.
+    fn completion(&self) -> Duration {
+        self.silence * 10
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    pub bucket: String,
+    /// Without slashes at its ends; empty for the whole bucket.
+    pub prefix: String,
+    /// `None`: as the environment says, or any where `endpoint_url` is given.
+    pub region: Option<String>,
+    pub endpoint_url: Option<String>,
+    pub path_style: bool,
+    pub identity: Identity,
+    pub patience: Patience,
+}
+
+/// See the module. Cloning is cheap.
+#[derive(Clone, Debug)]
+pub struct S3Vault {
+    client: Client,
+    credentials: Reloading,
+    place: Arc<Place>,
+    patience: Patience,
+    lacks: Arc<Lacks>,
+}
+
+/// The part of a bucket that is ours.
+#[derive(Debug)]
+struct Place {
+    bucket: String,
+    prefix: String,
+    /// Not Amazon's own.
+    is_foreign: bool,
+}
+
+impl Place {
+    /// The name in the bucket of a key, or of the beginning of keys.
+    fn name(&self, key: &str) -> String {
+        if self.prefix.is_empty() { key.to_owned() } else { format!("{}/{key}", self.prefix) }
+    }
+
+    /// The key of a name in the bucket; `None` of what is not ours.
+    fn key(&self, name: &str) -> Option<Key> {
+        let name = match self.prefix.as_str() {
+            "" => name,
+            prefix => name.strip_prefix(prefix)?.strip_prefix('/')?,
+        };
+        name.parse().ok()
+    }
+
+    fn arn(&self, of_bucket: bool) -> String {
+        let objects = if of_bucket { String::new() } else { format!("/{}", self.name("*")) };
+        format!("arn:aws:s3:::{}{objects}", self.bucket)
+    }
+}
+
+/// What the server was seen not to have.
+#[derive(Debug, Default)]
+struct Lacks {
+    checksums: AtomicBool,
+    classes: AtomicBool,
+}
+
+impl Lacks {
+    /// Tells it the first time.
+    fn tell(what: &AtomicBool, tell: impl FnOnce()) {
+        if !what.swap(true, Ordering::Relaxed) {
+            tell();
+        }
+    }
+}
+
+impl S3Vault {
+    /// Nothing is asked of the server yet.
+    pub async fn open(options: Options) -> S3Vault {
+        let (client, credentials) = client::client(&options).await;
+        let place =
+            Place { bucket: options.bucket, prefix: options.prefix, is_foreign: options.endpoint_url.is_some() };
+        S3Vault { client, credentials, place: Arc::new(place), patience: options.patience, lacks: Arc::default() }
+    }
+
+    /// The next request asks for the credentials anew; uploads under way go on with them.
+    pub fn reload_credentials(&self) {
+        self.credentials.forget();
+    }
+
+    /// Waits for the answer of a call, as long as is worth it.
+    async fn answer<T, E>(
+        &self,
+        call: Call,
+        at_most: Duration,
+        sent: impl Future<Output = Result<T, SdkError<E, HttpResponse>>>,
+    ) -> Result<T, Failure>
+    where
+        E: ProvideErrorMetadata + Error + Send + Sync + 'static,
+    {
+        match tokio::time::timeout(at_most, sent).await {
+            Ok(answer) => answer.map_err(|err| self.failure(call, err)),
+            Err(_) => Err(Failure::Stalled { call: call.name, what: "the server does not answer" }),
+        }
+    }
+
+    /// As [`answer`](Self::answer), of a call that sends something.
+    async fn answer_to<T, E>(
+        &self,
+        call: Call,
+        flow: body::Flow,
+        sent: impl Future<Output = Result<T, SdkError<E, HttpResponse>>>,
+    ) -> Result<T, Failure>
+    where
+        E: ProvideErrorMetadata + Error + Send + Sync + 'static,
+    {
+        tokio::select! {
+            answer = sent => answer.map_err(|err| self.failure(call, err)),
+            what = flow.stalled(&self.patience) => Err(Failure::Stalled { call: call.name, what }),
+        }
+    }
+
+    fn failure<E>(&self, call: Call, err: SdkError<E, HttpResponse>) -> Failure
+    where
+        E: ProvideErrorMetadata + Error + Send + Sync + 'static,
+    {
+        let failure = Failure::new(call, &self.place, err);
+        if failure.cause() == Cause::Credentials {
+            self.credentials.forget();
+        }
+        failure
+    }
+
+    /// The class to ask for; none of a server that knows none.
+    fn class(&self, spec: &ObjectSpec) -> Option<StorageClass> {
+        let asked = !self.lacks.classes.load(Ordering::Relaxed) || !self.place.is_foreign;
+        (asked && spec.storage_class != objects::STANDARD).then(|| spec.storage_class.as_str().into())
+    }
+
+    /// Whether a refusal means that the server has no storage classes. From then on none is asked for.
+    fn lacks_classes(&self, failure: &Failure, spec: &ObjectSpec) -> bool {
+        let lacks = self.place.is_foreign && failure.has_code("InvalidStorageClass") && self.class(spec).is_some();
+        if lacks {
+            Lacks::tell(&self.lacks.classes, || {
+                tracing::warn!(
+                    "The server has no storage class {}; it keeps everything in its own",
+                    spec.storage_class
+                );
+            });
+        }
+        lacks
+    }
+}
+
+#[async_trait]
+impl Vault for S3Vault {
+    async fn put(&self, key: &Key, spec: &ObjectSpec, payload: Payload) -> VaultResult<()> {
+        let put = match self.put_object(key, spec, payload.clone()).await {
+            Err(failure) if self.lacks_classes(&failure, spec) => self.put_object(key, spec, payload).await,
+            put => put,
+        };
+        put.map_err(|failure| failure.of(Call::PUT.attempt, key))
+    }
+
+    async fn begin(&self, key: &Key, spec: &ObjectSpec) -> VaultResult<UploadId> {
+        let begun = match self.create(key, spec).await {
+            Err(failure) if self.lacks_classes(&failure, spec) => self.create(key, spec).await,
+            begun => begun,
+        };
+        begun.map_err(|failure| failure.of(Call::CREATE.attempt, key))
+    }
+
+    async fn put_part(&self, key: &Key, upload: &UploadId, number: u32, payload: Payload) -> VaultResult<Part> {
+        let part = self.upload_part(key, upload, number, payload).await;
+        part.map_err(|failure| failure.of(Call::PART.attempt, key))
+    }
+
+    async fn parts(&self, key: &Key, upload: &UploadId) -> VaultResult<Vec<Part>> {
+        self.list_parts(key, upload).await.map_err(|failure| failure.of(Call::PARTS.attempt, key))
+    }
+
+    async fn complete(&self, key: &Key, upload: &UploadId, spec: &ObjectSpec, parts: &[Part]) -> VaultResult<()> {
+        let completed = self.complete_upload(key, upload, spec, parts).await;
+        completed.map_err(|failure| failure.of(Call::COMPLETE.attempt, key))
+    }
+
+    async fn abort(&self, key: &Key, upload: &UploadId) -> VaultResult<()> {
+        match self.abort_upload(key, upload).await {
+            Err(failure) if failure.cause() == Cause::Gone => Ok(()),
+            aborted => aborted.map_err(|failure| failure.of(Call::ABORT.attempt, key)),
+        }
+    }
+
+    async fn uploads(&self, prefix: &str) -> VaultResult<Vec<(Key, UploadId)>> {
+        self.list_uploads(prefix).await.map_err(|failure| failure.of(Call::UPLOADS.attempt, prefix))
+    }
+
+    async fn head(&self, key: &Key) -> VaultResult<Option<Receipt>> {
+        match self.head_object(key).await {
+            Err(failure) if failure.cause() == Cause::Gone => Ok(None),
+            found => found.map(Some).map_err(|failure| failure.of(Call::HEAD.attempt, key)),
+        }
+    }
+
+    async fn get_range(&self, key: &Key, offset: u64, len: u64) -> VaultResult<Vec<u8>> {
+        self.get(key, offset, len).await.map_err(|failure| failure.of(Call::GET.attempt, key))
+    }
+
+    async fn list(&self, prefix: &str, after: Option<&Key>, limit: usize) -> VaultResult<Vec<Listed>> {
+        self.list_objects(prefix, after, limit).await.map_err(|failure| failure.of(Call::LIST.attempt, prefix))
+    }
+
+    async fn delete(&self, key: &Key) -> VaultResult<()> {
+        match self.delete_object(key).await {
+            Err(failure) if failure.cause() == Cause::Gone => Ok(()),
+            deleted => deleted.map_err(|failure| failure.of(Call::DELETE.attempt, key)),
+        }
+    }
+
+    async fn thaw(&self, key: &Key, days: u32) -> VaultResult<Thaw> {
+        self.restore_object(key, days).await.map_err(|failure| failure.of(Call::THAW.attempt, key))
+    }
+}
