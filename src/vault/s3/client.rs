@@ -75,7 +75,7 @@ fn timeouts(patience: &Patience) -> TimeoutConfig {
 }
 
 /// TLS by rustls with the system's roots, through the proxy that the environment names.
-fn http_client() -> SharedHttpClient {
+pub(super) fn http_client() -> SharedHttpClient {
     Builder::new().build_with_connector_fn(|settings, components| {
         let mut connector = Connector::builder()
             .pool_idle_timeout(IDLE_MAX)

@@ -139,7 +139,8 @@ mod tests {
         let path = dir.path().join("credentials");
         write(&path, "OLD");
         let identity = Identity::File { path: path.clone(), profile: Some("backup".into()) };
-        let reloading = Reloading::new(identity, ProviderConfig::without_region());
+        let config = ProviderConfig::without_region().with_http_client(super::super::client::http_client());
+        let reloading = Reloading::new(identity, config);
         let key = async || reloading.provide_credentials().await.map(|found| found.access_key_id().to_owned());
         assert_eq!(key().await.unwrap(), "OLD");
         write(&path, "NEW");

@@ -4,7 +4,7 @@
 //! so it has a status only.
 
 use super::Place;
-use crate::vault::{Cause, VaultError};
+use crate::vault::{Cause, VaultError, payload::PayloadError};
 use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_s3::{
     config::http::HttpResponse,
@@ -139,6 +139,9 @@ where
     while let Some(err) = source {
         if err.is::<CredentialsError>() {
             (cause, hint) = (Cause::Credentials, ": no credentials were found");
+        }
+        if err.is::<PayloadError>() {
+            (cause, hint) = (Cause::Integrity, ": what was to be sent is not what it was");
         }
         let text = err.to_string();
         if text.contains("certificate") {
