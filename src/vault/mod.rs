@@ -7,6 +7,7 @@ pub mod checksum;
 #[doc(hidden)]
 pub mod conformance;
 pub mod directory;
+pub mod policy;
 
 use crate::fate::{Fate, Fateful, Trouble};
 use async_trait::async_trait;
