@@ -65,6 +65,11 @@ impl Window {
         self.open == [(0, WEEK_MINUTES)]
     }
 
+    /// How many minutes of the week are open.
+    pub fn open_minutes(&self) -> u32 {
+        self.open.iter().map(|(begin, end)| u32::from(end - begin)).sum()
+    }
+
     /// Whether the window is open while a clock on the wall shows this. `hour` is 0 to 23, `minute` 0 to 59.
     pub fn is_open(&self, weekday: Weekday, hour: u8, minute: u8) -> bool {
         debug_assert!(hour < 24 && minute < 60);

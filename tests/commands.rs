@@ -7,6 +7,10 @@ mod config;
 mod habits;
 #[path = "commands/left_out.rs"]
 mod left_out;
+#[path = "commands/giving_up.rs"]
+mod giving_up;
+#[path = "commands/policy.rs"]
+mod policy;
 #[path = "commands/state.rs"]
 mod state;
 

@@ -1,5 +1,6 @@
 //! The commands: one file each, all built from the definitions here. Data goes to stdout, all else to stderr.
 
+mod aws_policy;
 mod check;
 mod decrypt;
 mod exceptions;
@@ -19,6 +20,9 @@ use crate::{
 use clap::{Parser, Subcommand};
 use std::{error::Error, fmt, io, path::PathBuf, process::ExitCode};
 
+/// The configuration, where none is named.
+const CONFIG: &str = "/etc/archiver.toml";
+
 /// Exit code of a usage or configuration error.
 pub const USAGE: u8 = 2;
 
@@ -31,7 +35,7 @@ pub const USAGE: u8 = 2;
 )]
 pub struct Args {
     /// The configuration
-    #[arg(long, global = true, value_name = "FILE", default_value = "/etc/archiver.toml", env = "ARCHIVER_CONFIG")]
+    #[arg(long, global = true, value_name = "FILE", default_value = CONFIG, env = "ARCHIVER_CONFIG")]
     pub config: PathBuf,
     /// Tell only what is wrong
     #[arg(long, short, global = true, conflicts_with = "verbose")]
@@ -49,6 +53,8 @@ pub enum Command {
     Run(run::Args),
     /// Read the configuration and print every problem, or the effective settings
     Check(check::Args),
+    /// Print the AWS policies and bucket settings that an S3 vault needs, filled in, and what installs them
+    AwsPolicy(aws_policy::Args),
     /// Tell what is going on, what waits, and what went wrong
     Status(status::Args),
     /// List the pieces of a pass, or the members of a piece
@@ -113,6 +119,7 @@ impl Args {
         let done = match &self.command {
             Command::Run(args) => run::run(&self, args),
             Command::Check(args) => check::run(&self, args),
+            Command::AwsPolicy(args) => aws_policy::run(&self, args),
             Command::Status(args) => status::run(&self, args),
             Command::Ls(args) => ls::run(&self, args),
             Command::Exceptions(args) => exceptions::run(&self, args),

@@ -5,6 +5,7 @@ use crate::{
     daemon::{self, Run},
     log,
     notice::Monitor,
+    units::Seconds,
 };
 use std::{
     io::{IsTerminal, stderr},
@@ -16,6 +17,9 @@ pub struct Args {
     /// Bring every pass that is due to its end, with everything delivered, then exit
     #[arg(long)]
     pub once: bool,
+    /// With --once: try again whatever fails until it has failed for so long, like 15m, then exit with its code
+    #[arg(long, value_name = "DURATION", requires = "once")]
+    pub give_up_after: Option<Seconds>,
     /// Upload at any hour
     #[arg(long)]
     pub ignore_window: bool,
@@ -33,6 +37,11 @@ pub fn run(args: &super::Args, run: &Args) -> Result<u8, Failed> {
     if stderr().is_terminal() && !args.quiet {
         monitors.push(Arc::new(Bars::new()));
     }
-    let run = Run { once: run.once, ignore_window: run.ignore_window, pass_now: run.pass_now.clone() };
+    let run = Run {
+        once: run.once,
+        give_up_after: run.give_up_after.map(Seconds::duration),
+        ignore_window: run.ignore_window,
+        pass_now: run.pass_now.clone(),
+    };
     daemon::run(&settings, &run, monitors).map_err(|(code, what)| Failed::new(code, what))
 }

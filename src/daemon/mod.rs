@@ -9,7 +9,7 @@ use crate::{
     fate::{Chain, Fateful},
     log::Fan,
     notice::{Monitor, Notice},
-    pipeline::{self, AlwaysOpen, Clock, Ended, Finish, Parts, WindowGate},
+    pipeline::{self, AlwaysOpen, Backoff, Clock, Ended, Finish, Limit, Parts, WindowGate},
     report::{self, Mailer},
     staging::Stop,
     upload::Gate,
@@ -31,6 +31,8 @@ const FAREWELL: Duration = Duration::from_secs(5);
 #[derive(Clone, Debug, Default)]
 pub struct Run {
     pub once: bool,
+    /// With `once`: how long to try again what fails; absent: not for long.
+    pub give_up_after: Option<Duration>,
     pub ignore_window: bool,
     /// Sources of which a pass is due now.
     pub pass_now: Vec<String>,
@@ -213,12 +215,14 @@ fn vault_path(settings: &Settings) -> Result<PathBuf, CannotRun> {
     }
 }
 
-/// Opens the vault. A daemon waits for one that is not there, until a signal ends the waiting.
+/// Opens the vault. A daemon waits for one that is not there, until a signal ends the waiting; a run that somebody
+/// waits for only as long as it was told to.
 async fn open_vault(
     path: PathBuf,
     Opening { run, monitor, is_known }: &Opening<'_>,
     signals: &mut Signals,
 ) -> Result<Result<Arc<dyn Vault>, StopSignal>, CannotRun> {
+    let mut backoff = Backoff::default();
     loop {
         let opening = path.clone();
         let is_there = DirectoryVault::is_there(&path);
@@ -233,16 +237,21 @@ async fn open_vault(
             }
             Err(err) => err,
         };
-        if run.once {
-            return Err(cannot(&err));
-        }
+        let wait = match (run.once, run.give_up_after) {
+            (false, _) => Some(VAULT_WAIT),
+            (true, None) => None,
+            (true, Some(time)) => {
+                backoff.failed(err.fate(), jiff::Timestamp::now(), Limit::After(time), pipeline::chance())
+            }
+        };
+        let Some(wait) = wait else { return Err(cannot(&err)) };
         monitor.notice(&Notice::Trouble {
             trouble: err.trouble(),
             what: Chain(&err).to_string(),
-            retry_in: Some(VAULT_WAIT),
+            retry_in: Some(wait),
         });
         tokio::select! {
-            () = tokio::time::sleep(VAULT_WAIT) => {}
+            () = tokio::time::sleep(wait) => {}
             event = signals.next() => if let Event::Stop(signal) = event { return Ok(Err(signal)) },
         }
     }

@@ -143,6 +143,7 @@ pub fn pipeline(settings: &Settings, run: &Run) -> pipeline::Options {
         host: host(settings),
         own,
         once: run.once,
+        give_up_after: run.give_up_after,
     }
 }
 

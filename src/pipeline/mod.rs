@@ -10,6 +10,7 @@
 //! shelves at every start, so a crash, a restart and a normal day are one code path.
 
 mod archiving;
+mod backoff;
 mod context;
 mod delivery;
 mod drafts;
@@ -24,11 +25,13 @@ mod retry;
 mod sealing;
 mod spec;
 
+pub use backoff::{Backoff, Limit};
 pub use context::{Clock, Ended, Finish};
 pub use delivery::VAULT_ID;
 pub use ending::write_tree;
 pub use gate::{AlwaysOpen, WindowGate};
 pub use records::{local_manifest, read_manifest};
+pub use retry::chance;
 pub use spec::{Names, Options, SourceSpec};
 
 use crate::{

@@ -1,18 +1,13 @@
 //! The one place where work is tried again.
 
-use super::context::{Context, Failure};
+use super::{
+    backoff::{Backoff, Limit},
+    context::{Context, Failure},
+};
 use crate::{
     fate::{Fate, Trouble},
     notice::Notice,
 };
-use std::time::Duration;
-
-const FIRST_WAIT: Duration = Duration::from_secs(1);
-const LONGEST_WAIT: Duration = Duration::from_secs(300);
-/// An operator must act; looking more often would not help.
-const OPERATOR_WAIT: Duration = Duration::from_secs(60);
-/// A run that somebody waits for gives up after so many failures in a row, with the queue kept.
-const TRIES_ONCE: u32 = 4;
 
 pub enum Outcome<R> {
     Done(R),
@@ -22,29 +17,27 @@ pub enum Outcome<R> {
     Rotten(String),
 }
 
-/// How often in a row something failed, and how long to wait before the next try.
+/// Failures in a row, and what trouble they were.
 #[derive(Debug, Default)]
 pub struct Patience {
-    failures: u32,
+    backoff: Backoff,
     troubled: Option<Trouble>,
 }
 
 impl Patience {
     /// After a failure: tells it and waits, or says that there is nothing to wait for.
     pub fn failed(&mut self, ctx: &Context, failure: &Failure) -> Outcome<()> {
-        let wait = match failure.fate {
+        match failure.fate {
             Fate::Stopped => return Outcome::Stopped,
             Fate::Rotten => return Outcome::Rotten(failure.chain()),
-            Fate::Operator => OPERATOR_WAIT,
-            Fate::Retry => FIRST_WAIT.saturating_mul(1 << self.failures.min(16)).min(LONGEST_WAIT),
-        };
-        self.failures += 1;
+            Fate::Operator | Fate::Retry => {}
+        }
         self.troubled = Some(failure.trouble);
-        let in_vain = failure.fate == Fate::Operator || self.failures >= TRIES_ONCE;
-        if ctx.options.once && in_vain {
+        let limit = Limit::of(ctx.options.once, ctx.options.give_up_after);
+        let Some(wait) = self.backoff.failed(failure.fate, (ctx.clock)(), limit, chance()) else {
             ctx.give_up(failure.trouble, &failure.chain());
             return Outcome::Stopped;
-        }
+        };
         ctx.tell(Notice::Trouble { trouble: failure.trouble, what: failure.chain(), retry_in: Some(wait) });
         ctx.stop.wait(wait);
         if ctx.is_stopping() { Outcome::Stopped } else { Outcome::Done(()) }
@@ -52,7 +45,7 @@ impl Patience {
 
     /// After a success: tells that the trouble is over, if there was any.
     pub fn succeeded(&mut self, ctx: &Context) {
-        self.failures = 0;
+        self.backoff.succeeded();
         if let Some(trouble) = self.troubled.take() {
             ctx.tell(Notice::Recovered { trouble });
         }
@@ -78,4 +71,11 @@ pub fn persist<R>(ctx: &Context, mut work: impl FnMut() -> Result<R, Failure>) -
             },
         }
     }
+}
+
+/// Any number. A system without random numbers waits as long as it may.
+pub fn chance() -> u32 {
+    let mut bytes = [0u8; 4];
+    let filled = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty());
+    if filled == Ok(bytes.len()) { u32::from_ne_bytes(bytes) } else { u32::MAX }
 }

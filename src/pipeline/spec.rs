@@ -50,4 +50,6 @@ pub struct Options {
     pub own: Vec<PathBuf>,
     /// End when nothing is left to do.
     pub once: bool,
+    /// With `once`: try again for so long, whatever fails. `None`: give up soon.
+    pub give_up_after: Option<Duration>,
 }

@@ -8,6 +8,7 @@ pub mod checksum;
 pub mod conformance;
 pub mod directory;
 pub mod payload;
+pub mod policy;
 pub mod s3;
 
 use crate::fate::{Fate, Fateful, Trouble};
