@@ -138,8 +138,8 @@ if [[ -z ${S3_ENDPOINT:-} ]]; then
 fi
 : "${S3_ACCESS_KEY:?} ${S3_SECRET_KEY:?}"
 
-# Nothing of the user's own settings. Over plain HTTP, each of them signs the SHA-256 of every part; none adds a checksum
-# of its own accord, which not every server takes.
+# Nothing of the user's own settings. Over plain HTTP, each of them signs the SHA-256 of every part (s5cmd and rclone
+# add its MD5); none adds a trailing checksum of its own accord, which not every server takes.
 unset AWS_PROFILE AWS_SESSION_TOKEN
 [[ $S3_ENDPOINT == https:* ]] || unset AWS_CA_BUNDLE
 export AWS_ACCESS_KEY_ID=$S3_ACCESS_KEY AWS_SECRET_ACCESS_KEY=$S3_SECRET_KEY S3_ENDPOINT_URL=$S3_ENDPOINT \
