@@ -49,7 +49,7 @@ install() {
         echo 'Installing LocalStack' >&2
         rm -rf "$cache/localstack"
         python3 -m venv "$cache/localstack"
-        "$python" -m pip install --quiet --disable-pip-version-check --no-deps --requirement "$pins" >&2
+        "$python" -m pip install --quiet --quiet --disable-pip-version-check --no-deps --requirement "$pins" >&2
         cp "$pins" "$cache/localstack/pins"
     ) 9>"$cache/lock"
 }
