@@ -1,8 +1,8 @@
 # make rehearse DIR=…  the main job on a directory: pack, compress, encrypt, deliver, restore, compare
 # make check           all tests
-# make deps            the Debian packages that these need; the others call it
+# make deps            what these need: Debian packages, and servers for tests; the others call it
 # make install         DESTDIR= PREFIX=/usr
-# make bench           ratios to tar | xz | gpg, to zstd and to restic, in one run
+# make bench           ratios to tar | xz | gpg, to zstd and to restic, and of an upload to aws, s5cmd and rclone
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
@@ -17,21 +17,27 @@ CARGO ?= cargo
 PACKAGES := build-essential pkg-config nettle-dev libclang-dev gnupg xz-utils zstd acl attr strace libarchive-tools libcap2-bin \
             e2fsprogs xfsprogs python3 jq systemd-container mmdebstrap procps
 
+# To test against S3 that others wrote: Ceph, and Python for LocalStack, that tests/servers/second.sh installs below
+# target. Nobody who only builds needs these 600 MB.
+S3_PACKAGES := ceph-mon ceph-mgr ceph-osd radosgw ceph-common python3-venv
+
 BINARY := target/release/archiver
 
-.PHONY: build deps rehearse check bench install
+.PHONY: build deps build-deps rehearse check bench install
 
-build: deps
+build: build-deps
 	$(CARGO) build --release --locked
 
 # Silent and without network when nothing is missing. Package lists are fetched only when they are needed.
-deps:
+build-deps: wanted := $(PACKAGES)
+deps: wanted := $(PACKAGES) $(S3_PACKAGES)
+deps build-deps:
 	@command -v $(CARGO) >/dev/null || { echo 'Cargo is missing: install Rust from https://rustup.rs' >&2; exit 1; }
 	@if ! command -v dpkg-query >/dev/null; then \
-	    echo 'Not a Debian system; these are needed under the names they have here: $(PACKAGES)' >&2; exit 0; \
+	    echo 'Not a Debian system; these are needed under the names they have here: $(wanted)' >&2; exit 0; \
 	fi; \
 	missing=(); \
-	for package in $(PACKAGES); do \
+	for package in $(wanted); do \
 	    status=$$(dpkg-query -W -f '$${db:Status-Status}' "$$package" 2>/dev/null || true); \
 	    [[ $$status == installed ]] || missing+=("$$package"); \
 	done; \
@@ -44,6 +50,7 @@ deps:
 	fi; \
 	install=("$${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends); \
 	"$${install[@]}" "$${missing[@]}" >&2 || { "$${as_root[@]}" apt-get update -qq; "$${install[@]}" "$${missing[@]}" >&2; }
+	@[[ $@ != deps ]] || tests/servers/second.sh install
 
 rehearse: build
 	$(BINARY) rehearse $(if $(DIR),"$(DIR)")
@@ -53,6 +60,7 @@ check: deps
 
 bench: build
 	benches/speed.sh
+	benches/upload.sh
 
 # Builds only where nothing is built yet, so that root needs no Rust: `make build && sudo make install`.
 $(BINARY):
