@@ -1,6 +1,6 @@
 //! What must happen after a failure. An error knows its fate; only the pipeline acts on it.
 
-use std::{error::Error, fmt, io};
+use std::{error::Error, fmt, io, time::Duration};
 
 /// What becomes of the work that failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,10 +57,38 @@ impl Trouble {
     }
 }
 
+/// How long to wait before something is tried again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Waits {
+    /// After the first failure; twice as long after each further one …
+    pub first: Duration,
+    /// … up to this.
+    pub longest: Duration,
+}
+
+impl Waits {
+    pub const fn secs(first: u64, longest: u64) -> Waits {
+        Waits { first: Duration::from_secs(first), longest: Duration::from_secs(longest) }
+    }
+}
+
+impl From<Fate> for Waits {
+    fn from(fate: Fate) -> Waits {
+        match fate {
+            // Looking more often would not make them act sooner.
+            Fate::Operator => Waits::secs(60, 60),
+            _ => Waits::secs(1, 300),
+        }
+    }
+}
+
 /// An error that knows what must happen next.
 pub trait Fateful: Error + Send + Sync + 'static {
     fn fate(&self) -> Fate;
     fn trouble(&self) -> Trouble;
+    fn waits(&self) -> Waits {
+        self.fate().into()
+    }
 }
 
 /// Carried inside an [`io::Error`] by readers that were told to stop.

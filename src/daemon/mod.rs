@@ -2,27 +2,25 @@
 
 mod options;
 mod systemd;
+mod vault;
 
 use crate::{
     catalog::Catalog,
-    config::{ConfigError, Settings, VaultUrl},
+    config::Settings,
     fate::{Chain, Fateful},
     log::Fan,
     notice::{Monitor, Notice},
-    pipeline::{self, AlwaysOpen, Backoff, Clock, Ended, Finish, Limit, Parts, WindowGate},
+    pipeline::{self, AlwaysOpen, Clock, Ended, Finish, Parts, WindowGate},
     report::{self, Mailer},
     staging::Stop,
     upload::Gate,
-    vault::{Vault, directory::DirectoryVault},
 };
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 pub use options::{foreseen, load};
-
-/// How often a vault that is not there is looked for again.
-const VAULT_WAIT: Duration = Duration::from_secs(30);
+pub use vault::s3_options;
 
 /// How long calls to a disk may take at the end of the process.
 const FAREWELL: Duration = Duration::from_secs(5);
@@ -113,15 +111,13 @@ async fn serve(
     run: &Run,
     monitor: Arc<dyn Monitor>,
 ) -> Result<(Finish, Option<StopSignal>), CannotRun> {
-    // Before anything is made.
-    let path = vault_path(settings)?;
     let mut signals = Signals::listen().map_err(|err| (1, format!("Cannot listen to signals: {err}")))?;
     let (stop, cancel) = (Stop::default(), CancellationToken::new());
     let catalog = Catalog::open(&settings.catalog_file()).map_err(|err| cannot(&err))?;
     // Once something went there, a vault that is not there must never be made anew: it may only be unmounted.
     let is_known = catalog.setting(pipeline::VAULT_ID).map_err(|err| cannot(&err))?.is_some();
-    let opening = Opening { run, monitor: monitor.as_ref(), is_known };
-    let vault = match open_vault(path, &opening, &mut signals).await? {
+    let opening = vault::Opening { run, monitor: monitor.as_ref(), is_known };
+    let vault = match vault::open(settings, &opening, &mut signals).await? {
         Ok(vault) => vault,
         Err(signal) => return Ok((Finish { ended: Ended::Stopped, lost: 0 }, Some(signal))),
     };
@@ -129,7 +125,7 @@ async fn serve(
     let parts = Parts {
         options: options::pipeline(settings, run),
         catalog,
-        vault,
+        vault: vault.vault(),
         monitor: monitor.clone(),
         clock: clock.clone(),
         stop: stop.clone(),
@@ -156,7 +152,12 @@ async fn serve(
                 stop.tell();
                 cancel.cancel();
             }
-            Event::Reload => tracing::warn!("The configuration is read at the next start; restart to take it now"),
+            Event::Reload => {
+                vault.reload();
+                tracing::warn!(
+                    "Credentials are read again; the configuration is read at the next start, so restart to take it now"
+                );
+            }
             Event::WatchdogDue => systemd::watchdog(),
         }
     }
@@ -192,67 +193,6 @@ impl Signals {
             _ = self.terminate.recv() => Event::Stop(StopSignal::Terminate),
             _ = self.interrupt.recv() => Event::Stop(StopSignal::Interrupt),
             _ = self.hangup.recv() => Event::Reload,
-        }
-    }
-}
-
-/// How a vault is to be opened.
-struct Opening<'a> {
-    run: &'a Run,
-    monitor: &'a dyn Monitor,
-    /// Something was delivered there before.
-    is_known: bool,
-}
-
-fn vault_path(settings: &Settings) -> Result<PathBuf, CannotRun> {
-    match &settings.vault.url {
-        VaultUrl::Directory(path) => Ok(path.clone()),
-        VaultUrl::S3 { .. } => {
-            let what = "this version keeps vaults in directories only: write \"file:///mnt/usb/vault\"";
-            let err = ConfigError::invalid(settings.file(), vec![settings.problem("vault.url", what)]);
-            Err((USAGE, Chain(&err).to_string()))
-        }
-    }
-}
-
-/// Opens the vault. A daemon waits for one that is not there, until a signal ends the waiting; a run that somebody
-/// waits for only as long as it was told to.
-async fn open_vault(
-    path: PathBuf,
-    Opening { run, monitor, is_known }: &Opening<'_>,
-    signals: &mut Signals,
-) -> Result<Result<Arc<dyn Vault>, StopSignal>, CannotRun> {
-    let mut backoff = Backoff::default();
-    loop {
-        let opening = path.clone();
-        let is_there = DirectoryVault::is_there(&path);
-        let open = if *is_known { DirectoryVault::open_existing } else { DirectoryVault::open };
-        let opened = tokio::task::spawn_blocking(move || open(&opening)).await;
-        let err = match opened.map_err(|err| (1, format!("Cannot open the vault: {err}")))? {
-            Ok(vault) => {
-                if !is_there {
-                    tracing::warn!("A new vault is made in {path:?}: make sure that it is on the disk that is meant");
-                }
-                return Ok(Ok(Arc::new(vault)));
-            }
-            Err(err) => err,
-        };
-        let wait = match (run.once, run.give_up_after) {
-            (false, _) => Some(VAULT_WAIT),
-            (true, None) => None,
-            (true, Some(time)) => {
-                backoff.failed(err.fate(), jiff::Timestamp::now(), Limit::After(time), pipeline::chance())
-            }
-        };
-        let Some(wait) = wait else { return Err(cannot(&err)) };
-        monitor.notice(&Notice::Trouble {
-            trouble: err.trouble(),
-            what: Chain(&err).to_string(),
-            retry_in: Some(wait),
-        });
-        tokio::select! {
-            () = tokio::time::sleep(wait) => {}
-            event = signals.next() => if let Event::Stop(signal) = event { return Ok(Err(signal)) },
         }
     }
 }

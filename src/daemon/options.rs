@@ -49,7 +49,7 @@ pub fn foreseen(settings: &Settings) -> Vec<String> {
         Some(format!("{}; a run would end with exit code {}", Chain(&err), err.trouble().exit_code()))
     });
     let vault = match &settings.vault.url {
-        VaultUrl::S3 { .. } => Some("vault.url: This version keeps vaults in directories only (file://…)".to_owned()),
+        VaultUrl::S3 { .. } => None,
         VaultUrl::Directory(path) if DirectoryVault::is_there(path) => None,
         VaultUrl::Directory(path) => Some(format!(
             "vault.url: {path:?} is no vault yet; the first run would make one there. Is its disk mounted?"

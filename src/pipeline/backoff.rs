@@ -1,16 +1,12 @@
 //! How long to wait after a failure, and when to give up. Pure: time and chance come in by the parameter list.
 //!
-//! Waits double from a second to five minutes and stay there, so however long an outage lasts, its end is found
+//! Waits double up to five minutes at most and stay there, so however long an outage lasts, its end is found
 //! within five minutes. A part of each wait is chance: hosts that failed together do not come back together.
 
-use crate::fate::Fate;
+use crate::fate::{Fate, Waits};
 use jiff::Timestamp;
 use std::time::Duration;
 
-const FIRST_WAIT: Duration = Duration::from_secs(1);
-pub const LONGEST_WAIT: Duration = Duration::from_secs(300);
-/// An operator must act; looking more often would not help.
-pub const OPERATOR_WAIT: Duration = Duration::from_secs(60);
 /// A run that somebody waits for gives up after so many failures in a row, with the queue kept.
 const TRIES_ONCE: u32 = 4;
 
@@ -46,11 +42,8 @@ pub struct Backoff {
 impl Backoff {
     /// After a failure: how long to wait before the next try, or nothing when there is to be none. `chance` is any
     /// number. The last wait ends with the time that is left, so that the last try is made at its end.
-    pub fn failed(&mut self, fate: Fate, now: Timestamp, limit: Limit, chance: u32) -> Option<Duration> {
-        let wait = match fate {
-            Fate::Operator => OPERATOR_WAIT,
-            _ => jittered(FIRST_WAIT.saturating_mul(1 << self.failures.min(16)).min(LONGEST_WAIT), chance),
-        };
+    pub fn failed(&mut self, waits: Waits, fate: Fate, now: Timestamp, limit: Limit, chance: u32) -> Option<Duration> {
+        let wait = jittered(waits.first.saturating_mul(1 << self.failures.min(16)).min(waits.longest), chance);
         self.failures = self.failures.saturating_add(1);
         let first = *self.first.get_or_insert(now);
         match limit {
@@ -80,6 +73,9 @@ fn jittered(step: Duration, chance: u32) -> Duration {
 mod tests {
     use super::*;
 
+    const RETRY: Waits = Waits::secs(1, 300);
+    const FIRST_WAIT: Duration = RETRY.first;
+    const LONGEST_WAIT: Duration = RETRY.longest;
     const HOUR: Duration = Duration::from_secs(3_600);
 
     fn second(second: u64) -> Timestamp {
@@ -104,7 +100,7 @@ mod tests {
             if away <= now {
                 return (tries, true);
             }
-            match backoff.failed(fate, second(0) + now, limit, chance()) {
+            match backoff.failed(fate.into(), fate, second(0) + now, limit, chance()) {
                 Some(wait) => now += wait,
                 None => return (tries, false),
             }
@@ -117,14 +113,14 @@ mod tests {
         for (chance, part) in [(0, 0.5), (u32::MAX, 1.0), (u32::MAX / 2, 0.75)] {
             let mut backoff = Backoff::default();
             for step in steps {
-                let wait = backoff.failed(Fate::Retry, second(0), Limit::Never, chance).unwrap().as_secs_f64();
+                let wait = backoff.failed(RETRY, Fate::Retry, second(0), Limit::Never, chance).unwrap().as_secs_f64();
                 assert!((wait - part * f64::from(step)).abs() < 0.001, "{wait} of {step} by {chance}");
             }
             backoff.succeeded();
-            assert!(backoff.failed(Fate::Retry, second(0), Limit::Never, chance).unwrap() <= FIRST_WAIT);
+            assert!(backoff.failed(RETRY, Fate::Retry, second(0), Limit::Never, chance).unwrap() <= FIRST_WAIT);
         }
         let mut tired = Backoff { failures: u32::MAX, first: None };
-        assert_eq!(tired.failed(Fate::Retry, second(0), Limit::Never, u32::MAX), Some(LONGEST_WAIT));
+        assert_eq!(tired.failed(RETRY, Fate::Retry, second(0), Limit::Never, u32::MAX), Some(LONGEST_WAIT));
     }
 
     #[test]
@@ -143,7 +139,7 @@ mod tests {
     fn where_an_operator_must_act_it_is_tried_every_minute() {
         let (tries, found) = tries(Fate::Operator, Limit::Never, HOUR, 1);
         assert!(found);
-        assert!(tries.windows(2).all(|pair| pair[1] - pair[0] == OPERATOR_WAIT), "{tries:?}");
+        assert!(tries.windows(2).all(|pair| (30..=60).contains(&(pair[1] - pair[0]).as_secs())), "{tries:?}");
     }
 
     #[test]
@@ -173,7 +169,7 @@ mod tests {
     fn the_time_counts_from_the_first_failure_in_a_row() {
         let limit = Limit::After(Duration::from_secs(100));
         let mut backoff = Backoff::default();
-        let fails_at = |backoff: &mut Backoff, at: u64| backoff.failed(Fate::Retry, second(at), limit, u32::MAX);
+        let fails_at = |backoff: &mut Backoff, at: u64| backoff.failed(RETRY, Fate::Retry, second(at), limit, u32::MAX);
         assert!(fails_at(&mut backoff, 0).is_some());
         assert!(fails_at(&mut backoff, 99).is_some());
         backoff.succeeded();

@@ -4,7 +4,7 @@ use super::{Options, Parts};
 use crate::{
     catalog::{Catalog, CatalogError},
     encrypt::{self, Encrypter},
-    fate::{Chain, Fate, Fateful, Trouble},
+    fate::{Chain, Fate, Fateful, Trouble, Waits},
     name::{PieceName, SourceName},
     notice::{Monitor, Notice, Step},
     staging::{Staging, Stop},
@@ -59,19 +59,24 @@ impl Finish {
 pub struct Failure {
     pub fate: Fate,
     pub trouble: Trouble,
+    pub waits: Waits,
     pub error: Box<dyn Error + Send + Sync>,
 }
 
 impl<E: Fateful> From<E> for Failure {
     fn from(err: E) -> Failure {
-        Failure { fate: err.fate(), trouble: err.trouble(), error: Box::new(err) }
+        Failure { fate: err.fate(), trouble: err.trouble(), waits: err.waits(), error: Box::new(err) }
     }
 }
 
 impl Failure {
     /// The piece as it stands here is not what it was when it was made.
     pub fn rotten(what: impl Into<String>) -> Failure {
-        Failure { fate: Fate::Rotten, trouble: Trouble::Staging, error: what.into().into() }
+        Failure::new(Fate::Rotten, Trouble::Staging, what)
+    }
+
+    pub fn new(fate: Fate, trouble: Trouble, what: impl Into<String>) -> Failure {
+        Failure { fate, trouble, waits: fate.into(), error: what.into().into() }
     }
 
     pub fn chain(&self) -> String {

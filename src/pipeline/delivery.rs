@@ -55,11 +55,10 @@ fn greet(ctx: &Context) -> Result<(), Failure> {
             let known: serde_json::Value = serde_json::from_slice(&text).unwrap_or_default();
             return match known["format"].as_u64() {
                 Some(format) if format <= u64::from(crate::archive::manifest::FORMAT_VERSION) => Ok(()),
-                _ => Err(Failure {
-                    fate: Fate::Operator,
-                    trouble: Trouble::Vault,
-                    error: format!("{VAULT_FILE} in the vault is not of a format that this version knows").into(),
-                }),
+                _ => {
+                    let what = format!("{VAULT_FILE} in the vault is not of a format that this version knows");
+                    Err(Failure::new(Fate::Operator, Trouble::Vault, what))
+                }
             };
         }
         let id = ctx.catalog.setting_or(VAULT_ID, super::context::random_id)?;

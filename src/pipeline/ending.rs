@@ -153,11 +153,10 @@ fn end_pass(ctx: &Context, pass: &PassRow) -> Result<(), Failure> {
         return Ok(());
     }
     let (id, source, seen) = (pass.pass, &pass.source, pass.seen.unwrap_or(0));
-    let error = format!(
+    let what = format!(
         "The pass {id} of {source} does not add up: the walk has seen {seen} entries, its pieces {walked}; {counts:?}"
-    )
-    .into();
-    Err(Failure { fate: Fate::Operator, trouble: Trouble::Internal, error })
+    );
+    Err(Failure::new(Fate::Operator, Trouble::Internal, what))
 }
 
 /// The whole tree of a pass as text, in walk order, from the manifests on this host.

@@ -177,7 +177,7 @@ fn no_room(ctx: &Context, need: Reservation) -> Failure {
     let budget = ctx.staging.budget();
     let what = "A piece needs {need} bytes of staging, of which only {free} are not taken by files of somebody else";
     let what = what.replace("{need}", &need.0.to_string()).replace("{free}", &budget.free().to_string());
-    Failure { fate: Fate::Operator, trouble: Trouble::Staging, error: what.into() }
+    Failure::new(Fate::Operator, Trouble::Staging, what)
 }
 
 enum Cannot {

@@ -34,7 +34,7 @@ impl Patience {
         }
         self.troubled = Some(failure.trouble);
         let limit = Limit::of(ctx.options.once, ctx.options.give_up_after);
-        let Some(wait) = self.backoff.failed(failure.fate, (ctx.clock)(), limit, chance()) else {
+        let Some(wait) = self.backoff.failed(failure.waits, failure.fate, (ctx.clock)(), limit, chance()) else {
             ctx.give_up(failure.trouble, &failure.chain());
             return Outcome::Stopped;
         };

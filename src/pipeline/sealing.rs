@@ -153,15 +153,11 @@ fn keep_manifest(
     let counted = recount(read_manifest(&path)?)?;
     let archived = counted.clean + counted.changed;
     if archived != packed.range.counts.clean + packed.range.counts.changed || !packed.range.counts.adds_up() {
-        return Err(Failure {
-            fate: Fate::Operator,
-            trouble: Trouble::Internal,
-            error: format!(
-                "Piece {name} does not add up: seen and accounted {:?}, in its manifest {counted:?}",
-                packed.range.counts
-            )
-            .into(),
-        });
+        let what = format!(
+            "Piece {name} does not add up: seen and accounted {:?}, in its manifest {counted:?}",
+            packed.range.counts
+        );
+        return Err(Failure::new(Fate::Operator, Trouble::Internal, what));
     }
     Ok((tally.digest(), archived))
 }

@@ -1,7 +1,7 @@
 //! What can go wrong on the way to the vault, and what must then happen.
 
 use crate::{
-    fate::{Fate, Fateful, Trouble},
+    fate::{Fate, Fateful, Trouble, Waits},
     vault::{Key, VaultError, payload::PayloadError},
 };
 use std::{error::Error, io, path::PathBuf};
@@ -51,6 +51,13 @@ impl Fateful for UploadError {
                 _ => Fate::Retry,
             },
             UploadError::Ledger(err) => err.fate,
+        }
+    }
+
+    fn waits(&self) -> Waits {
+        match self {
+            UploadError::Vault(err) => err.waits(),
+            _ => self.fate().into(),
         }
     }
 

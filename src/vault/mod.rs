@@ -11,7 +11,7 @@ pub mod payload;
 pub mod policy;
 pub mod s3;
 
-use crate::fate::{Fate, Fateful, Trouble};
+use crate::fate::{Fate, Fateful, Trouble, Waits};
 use async_trait::async_trait;
 use payload::Payload;
 use serde::{Deserialize, Serialize};
@@ -204,6 +204,19 @@ impl Fateful for VaultError {
 
     fn trouble(&self) -> Trouble {
         Trouble::Vault
+    }
+
+    /// Never longer than five minutes, so that the end of any trouble is found within them.
+    fn waits(&self) -> Waits {
+        match self.cause {
+            Cause::Network | Cause::Storage | Cause::Other => Waits::secs(1, 300),
+            Cause::Throttle => Waits::secs(5, 120),
+            // Often the next answer is another: the upload is begun anew, the object looked at.
+            Cause::Gone | Cause::Conflict => Waits::secs(1, 60),
+            Cause::Integrity => Waits::secs(5, 300),
+            Cause::Credentials => Waits::secs(15, 120),
+            Cause::Clock | Cause::Permission | Cause::Setup | Cause::Exists => Waits::secs(60, 300),
+        }
     }
 }
 

@@ -117,10 +117,9 @@ async fn new_keys_are_taken_when_the_old_ones_are_refused() {
 async fn where_nobody_listens_or_answers_it_is_the_network() {
     let server = server();
     let mut options = server.options();
-    for (url, says) in [
-        ("http://127.0.0.1:1", "got no answer"),
-        ("http://nowhere.invalid", "its name could not be resolved"),
-    ] {
+    for (url, says) in
+        [("http://127.0.0.1:1", "got no answer"), ("http://nowhere.invalid", "its name could not be resolved")]
+    {
         options.endpoint_url = Some(url.into());
         let err = S3Vault::open(options.clone()).await.head(&key("a")).await.unwrap_err();
         assert!(err.cause == Cause::Network && told(&err).contains(says), "{}", told(&err));

@@ -22,7 +22,9 @@ async fn everything_goes_below_the_prefix_in_its_class_with_its_checksum() {
     assert_eq!((receipt.crc64, receipt.storage_class.as_str()), (Some(spec.crc64), "DEEP_ARCHIVE"));
     assert_eq!(receipt.metadata["source"], "data");
     let log = server.double.log();
-    let guarded = |name: &str| log.iter().filter(|entry| entry.operation == name).all(|entry| entry.if_none_match.as_deref() == Some("*"));
+    let guarded = |name: &str| {
+        log.iter().filter(|entry| entry.operation == name).all(|entry| entry.if_none_match.as_deref() == Some("*"))
+    };
     assert!(guarded("PutObject") && guarded("CompleteMultipartUpload"));
 }
 

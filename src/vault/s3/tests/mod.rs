@@ -18,7 +18,10 @@ struct Server {
 
 impl Server {
     fn new(options: double::Options) -> Server {
-        let server = Server { double: Double::spawn(options.buckets(&[BUCKET]).small_parts()), dir: tempfile::tempdir().unwrap() };
+        let server = Server {
+            double: Double::spawn(options.buckets(&[BUCKET]).small_parts()),
+            dir: tempfile::tempdir().unwrap(),
+        };
         server.write_keys(double::ACCESS_KEY, double::SECRET_KEY);
         server
     }

@@ -1,0 +1,126 @@
+//! The vault that the configuration names.
+
+use super::{CannotRun, Event, Run, Signals, StopSignal, cannot};
+use crate::{
+    config::{Settings, VaultUrl},
+    fate::{Chain, Fateful},
+    notice::{Monitor, Notice},
+    pipeline::{self, Backoff, Limit},
+    vault::{
+        Vault,
+        directory::DirectoryVault,
+        s3::{self, S3Vault},
+    },
+};
+use std::{path::Path, sync::Arc, time::Duration};
+
+/// How often a vault that is not there is looked for again.
+const VAULT_WAIT: Duration = Duration::from_secs(30);
+
+/// How a vault is to be opened.
+pub(super) struct Opening<'a> {
+    pub run: &'a Run,
+    pub monitor: &'a dyn Monitor,
+    /// Something was delivered there before.
+    pub is_known: bool,
+}
+
+/// An open vault, as what serves it must know it.
+pub(super) enum Opened {
+    Directory(DirectoryVault),
+    S3(S3Vault),
+}
+
+impl Opened {
+    pub(super) fn vault(&self) -> Arc<dyn Vault> {
+        match self {
+            Opened::Directory(vault) => Arc::new(vault.clone()),
+            Opened::S3(vault) => Arc::new(vault.clone()),
+        }
+    }
+
+    /// What may have changed outside is asked for anew.
+    pub(super) fn reload(&self) {
+        if let Opened::S3(vault) = self {
+            vault.reload_credentials();
+        }
+    }
+}
+
+/// Opens the vault. A directory that is not there is waited for; of a server nothing is asked yet, so one that is away
+/// keeps nobody from working up to it.
+pub(super) async fn open(
+    settings: &Settings,
+    opening: &Opening<'_>,
+    signals: &mut Signals,
+) -> Result<Result<Opened, StopSignal>, CannotRun> {
+    match (&settings.vault.url, s3_options(settings)) {
+        (VaultUrl::Directory(path), _) => open_directory(path, opening, signals).await,
+        (VaultUrl::S3 { .. }, options) => {
+            let options = options.expect("a URL of S3 has options of S3");
+            Ok(Ok(Opened::S3(S3Vault::open(options).await)))
+        }
+    }
+}
+
+/// A daemon waits for a directory that is not there, until a signal ends the waiting; a run that somebody waits for
+/// only as long as it was told to.
+async fn open_directory(
+    path: &Path,
+    Opening { run, monitor, is_known }: &Opening<'_>,
+    signals: &mut Signals,
+) -> Result<Result<Opened, StopSignal>, CannotRun> {
+    let mut backoff = Backoff::default();
+    loop {
+        let opening = path.to_owned();
+        let is_there = DirectoryVault::is_there(path);
+        let open = if *is_known { DirectoryVault::open_existing } else { DirectoryVault::open };
+        let opened = tokio::task::spawn_blocking(move || open(&opening)).await;
+        let err = match opened.map_err(|err| (1, format!("Cannot open the vault: {err}")))? {
+            Ok(vault) => {
+                if !is_there {
+                    tracing::warn!("A new vault is made in {path:?}: make sure that it is on the disk that is meant");
+                }
+                return Ok(Ok(Opened::Directory(vault)));
+            }
+            Err(err) => err,
+        };
+        let wait = match (run.once, run.give_up_after) {
+            (false, _) => Some(VAULT_WAIT),
+            (true, None) => None,
+            (true, Some(time)) => {
+                backoff.failed(err.waits(), err.fate(), jiff::Timestamp::now(), Limit::After(time), pipeline::chance())
+            }
+        };
+        let Some(wait) = wait else { return Err(cannot(&err)) };
+        monitor.notice(&Notice::Trouble {
+            trouble: err.trouble(),
+            what: Chain(&err).to_string(),
+            retry_in: Some(wait),
+        });
+        tokio::select! {
+            () = tokio::time::sleep(wait) => {}
+            event = signals.next() => if let Event::Stop(signal) = event { return Ok(Err(signal)) },
+        }
+    }
+}
+
+/// `None` where the vault is a directory.
+pub fn s3_options(settings: &Settings) -> Option<s3::Options> {
+    let VaultUrl::S3 { bucket, prefix } = &settings.vault.url else { return None };
+    let vault = &settings.vault;
+    let identity = match (&vault.credentials_file, &vault.profile) {
+        (Some(path), profile) => s3::Identity::File { path: path.clone(), profile: profile.clone() },
+        (None, Some(profile)) => s3::Identity::Profile(profile.clone()),
+        (None, None) => s3::Identity::Chain,
+    };
+    Some(s3::Options {
+        bucket: bucket.clone(),
+        prefix: prefix.clone(),
+        region: vault.region.clone(),
+        endpoint_url: vault.endpoint_url.clone(),
+        path_style: vault.path_style,
+        identity,
+        patience: s3::Patience::default(),
+    })
+}
