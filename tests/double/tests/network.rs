@@ -3,15 +3,18 @@
 use archiver_s3_double::proxy::{Cut, Knobs, Proxy, Stall};
 use std::{
     io::{ErrorKind, Read, Write},
-    net::{Shutdown, TcpListener, TcpStream},
+    net::{Shutdown, SocketAddr, TcpListener, TcpStream},
     thread::JoinHandle,
     time::{Duration, Instant},
 };
 
 const SHORT: Duration = Duration::from_millis(300);
 
-/// Says everything back. Returns how many bytes came on each connection, and how it ended.
-fn echo(connections: usize) -> (std::net::SocketAddr, JoinHandle<Vec<(usize, Option<ErrorKind>)>>) {
+/// How many bytes came on a connection, and how it ended if not well.
+type Ended = (usize, Option<ErrorKind>);
+
+/// Says everything back, on so many connections one after the other.
+fn echo(connections: usize) -> (SocketAddr, JoinHandle<Vec<Ended>>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let thread = std::thread::spawn(move || {
