@@ -48,10 +48,12 @@ pub struct Entry {
     pub took: Option<Duration>,
 }
 
-/// All requests of one server, in the order in which they came.
+/// All requests of one server, in the order in which they came. It only grows: requests that are being answered know
+/// their place in it.
 #[derive(Default)]
 pub(crate) struct Log {
-    entries: Mutex<Vec<Entry>>,
+    /// Each with the counter of its body, which goes on counting while the request is answered.
+    entries: Mutex<Vec<(Entry, Arc<AtomicU64>)>>,
     received: Arc<AtomicU64>,
 }
 
@@ -59,23 +61,27 @@ impl Log {
     pub fn begin(self: &Log, mut entry: Entry) -> Recording<'_> {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         entry.at = now.as_secs_f64();
+        let received = Arc::<AtomicU64>::default();
         let mut entries = lock(&self.entries);
-        entries.push(entry);
-        Recording { log: self, index: entries.len() - 1, from: Instant::now(), received: Arc::default() }
+        entries.push((entry, Arc::clone(&received)));
+        Recording { log: self, index: entries.len() - 1, from: Instant::now(), received }
     }
 
     pub fn entries(&self) -> Vec<Entry> {
-        lock(&self.entries).clone()
+        let entries = lock(&self.entries);
+        let shown = entries
+            .iter()
+            .map(|(entry, received)| Entry { received: received.load(Ordering::Relaxed), ..entry.clone() });
+        shown.collect()
     }
 
-    /// A request that is still being answered has its place in here, so the log only ever grows.
     pub fn received(&self) -> u64 {
         self.received.load(Ordering::Relaxed)
     }
 
     pub fn counts(&self) -> BTreeMap<String, u64> {
         let mut counts = BTreeMap::new();
-        for entry in lock(&self.entries).iter() {
+        for (entry, _) in lock(&self.entries).iter() {
             *counts.entry(entry.operation.clone()).or_default() += 1;
         }
         counts
@@ -97,8 +103,7 @@ impl Recording<'_> {
     }
 
     pub fn note(&self, change: impl FnOnce(&mut Entry)) {
-        if let Some(entry) = lock(&self.log.entries).get_mut(self.index) {
-            entry.received = self.received.load(Ordering::Relaxed);
+        if let Some((entry, _)) = lock(&self.log.entries).get_mut(self.index) {
             change(entry);
         }
     }

@@ -133,7 +133,7 @@ pub enum CompletedAgain {
 
 /// What a server lacks or refuses. The default lacks nothing.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-#[serde(default)]
+#[serde(default, deny_unknown_fields)]
 pub struct Persona {
     /// Ignores every checksum that is sent and tells none, as Ceph 16 does.
     pub no_checksums: bool,

@@ -57,11 +57,12 @@ pub(crate) async fn receive(shared: &Shared, mark: &Mark, mut sent: Sent) -> S3R
     }
     let mut found = hasher.finish();
     take_trailers(&mut sent);
-    let mut sums = Sums::new();
-    if !ignores_sums {
-        compare(&sent, &found)?;
-        sums = kept(&sent, &found);
+    if ignores_sums {
+        sent.sums.clear();
+        sent.algorithm = None;
     }
+    compare(&sent, &found)?;
+    let mut sums = kept(&sent, &found);
     let blob = writer.finish(mark.flip.map(|flip| flip.at)).map_err(S3Error::internal_error)?;
     let mut crc64 = found.sums.get(&Algorithm::Crc64Nvme).cloned().unwrap_or_default();
     if let Some(flip) = mark.flip {

@@ -139,10 +139,11 @@ const OF_OBJECTS: Table = &[
 
 const OF_COPIES: Table = &[("PUT", &["uploadId"], "UploadPartCopy"), ("PUT", &[], "CopyObject")];
 
-struct Query(Vec<(String, String)>);
+/// The pairs of a query, decoded.
+pub(crate) struct Query(Vec<(String, String)>);
 
 impl Query {
-    fn of(text: &str) -> Query {
+    pub fn of(text: &str) -> Query {
         let pairs = text.split('&').filter(|pair| !pair.is_empty());
         Query(
             pairs
@@ -154,7 +155,7 @@ impl Query {
         )
     }
 
-    fn get(&self, name: &str) -> Option<&str> {
+    pub fn get(&self, name: &str) -> Option<&str> {
         self.0.iter().find(|(other, _)| other == name).map(|(_, value)| value.as_str())
     }
 

@@ -136,7 +136,7 @@ impl Act {
 
 /// When something happens, and what. Of several that match, the first that is due has its way.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-#[serde(default)]
+#[serde(default, deny_unknown_fields)]
 pub struct Rule {
     /// What the log calls it.
     pub name: String,

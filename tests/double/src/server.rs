@@ -1,6 +1,7 @@
 //! A running server, and all that a test may do to it and ask of it.
 
 use crate::{
+    admin,
     clock::Clock,
     front::Front,
     keys::Auth,
@@ -187,6 +188,17 @@ impl Double {
     /// Takes all rules away. Whoever hangs goes on hanging.
     pub fn clear_script(&self) {
         lock(&self.shared.script).clear();
+    }
+
+    /// Puts rules in JSON in the place of all others; one, a list, or one per line. Returns how many, or what is wrong,
+    /// and then leaves the others as they are.
+    pub fn replace_script(&self, json: &str) -> Result<usize, String> {
+        let rules = admin::rules(json)?;
+        let count = rules.len();
+        let mut script = lock(&self.shared.script);
+        script.clear();
+        rules.into_iter().for_each(|rule| script.add(rule));
+        Ok(count)
     }
 
     /// How often the rules of this name had their way.

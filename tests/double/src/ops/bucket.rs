@@ -37,7 +37,7 @@ impl Operations {
         }
         let location = Some(format!("/{}", input.bucket));
         buckets.insert(input.bucket, bucket);
-        ok(CreateBucketOutput { location, ..Default::default() })
+        ok(CreateBucketOutput { location })
     }
 
     pub(super) async fn head_bucket_op(&self, request: S3Request<HeadBucketInput>) -> Answered<HeadBucketOutput> {
