@@ -3,6 +3,7 @@
 
 use super::{
     context::{Context, Failure},
+    labels::{self, Labels},
     middle::lose,
     records::SealedRecord,
     retry::{Outcome, persist},
@@ -83,24 +84,41 @@ fn deliver_piece(ctx: &Context, piece: &Piece<Encrypted>) -> Result<(), Failure>
     let record: SealedRecord = read_record(&ctx.staging.list_file(name, Encrypted::RECORD))?;
     ctx.timed(Step::Upload, name, piece.len(), 0, || {
         let manifest = ctx.staging.shelf_file::<Encrypted>(&record.manifest_file);
-        deliver(ctx, &record.manifest_key, manifest, record.manifest.len, &record.manifest_sums, STANDARD)?;
-        deliver(ctx, &record.key, piece.path().to_owned(), record.made.len, &record.sums, &ctx.options.storage_class)?;
+        let manifest = Sending {
+            key: &record.manifest_key,
+            file: manifest,
+            sums: &record.manifest_sums,
+            class: STANDARD,
+            labels: labels::of_piece(ctx, name, &record.manifest.sha256)?,
+        };
+        let sealed = Sending {
+            key: &record.key,
+            file: piece.path().to_owned(),
+            sums: &record.sums,
+            class: &ctx.options.storage_class,
+            labels: labels::of_piece(ctx, name, &record.made.sha256)?,
+        };
+        deliver(ctx, manifest)?;
+        deliver(ctx, sealed)?;
         ctx.catalog.set_delivered(name, record.key.as_str(), record.manifest_key.as_str(), (ctx.clock)())?;
         ctx.staging.forget(name)?;
         Ok(((), record.made.len + record.manifest.len))
     })
 }
 
+/// A file that is to go to the vault.
+pub(super) struct Sending<'a> {
+    pub key: &'a Key,
+    pub file: PathBuf,
+    pub sums: &'a BlockSums,
+    pub class: &'a str,
+    pub labels: Labels,
+}
+
 /// Takes one file to the vault. Returns when a receipt proves that it is there.
-pub(super) fn deliver(
-    ctx: &Context,
-    key: &Key,
-    file: PathBuf,
-    len: u64,
-    sums: &BlockSums,
-    class: &str,
-) -> Result<(), Failure> {
-    let parcel = Parcel { key: key.clone(), file, spec: spec(len, sums.whole(), class), sums: sums.clone() };
+pub(super) fn deliver(ctx: &Context, Sending { key, file, sums, class, labels }: Sending<'_>) -> Result<(), Failure> {
+    let spec = ObjectSpec { metadata: labels, ..spec(sums.len(), sums.whole(), class) };
+    let parcel = Parcel { key: key.clone(), file, spec, sums: sums.clone() };
     let progress = |bytes| ctx.monitor.progress(Step::Upload, bytes);
     ctx.runtime.block_on(ctx.uploader.deliver(&parcel, &ctx.cancel, &progress))?;
     Ok(())

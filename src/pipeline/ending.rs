@@ -3,7 +3,8 @@
 
 use super::{
     context::{Context, Failure},
-    delivery::{STANDARD, deliver},
+    delivery::{STANDARD, Sending, deliver},
+    labels,
     records::{local_manifest, local_manifests, read_manifest},
     retry::{Outcome, persist},
     sealing::Seal,
@@ -20,7 +21,8 @@ use crate::{
     name::{Encryption, PassId, SourceName},
     notice::Notice,
     staging::{Digest, Encrypted, HashingWriter, RecordError, Reservation, read_record, write_record},
-    vault::{Cause, Key, VaultError, checksum::BlockSums},
+    upload::abort_orphans,
+    vault::{Key, checksum::BlockSums},
 };
 use serde::{Deserialize, Serialize};
 use std::{
@@ -97,20 +99,11 @@ pub fn recover(ctx: &Context, objects: &[String]) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Throws away what was begun in the vault for pieces that were lost on the way: it costs money, and no listing
-/// shows it. Nothing of the pass is on its way any more.
+/// Throws away what was begun in the vault for pieces that were lost on the way. Nothing of the pass is on its way
+/// any more.
 fn abort_uploads(ctx: &Context, prefix: &str) -> Result<(), Failure> {
-    let refused = |err: &VaultError| err.cause == Cause::Permission;
-    let uploads = match ctx.runtime.block_on(ctx.vault.uploads(prefix)) {
-        // Where we may not, a rule of the vault's owner has to.
-        Err(err) if refused(&err) => return Ok(()),
-        uploads => uploads?,
-    };
-    for (key, id) in uploads {
-        match ctx.runtime.block_on(ctx.vault.abort(&key, &id)) {
-            Err(err) if !refused(&err) => return Err(err.into()),
-            _ => ctx.catalog.forget_upload(key.as_str())?,
-        }
+    for key in ctx.runtime.block_on(abort_orphans(ctx.vault.as_ref(), prefix, &|_, _| false))? {
+        ctx.catalog.forget_upload(key.as_str())?;
     }
     Ok(())
 }
@@ -302,7 +295,8 @@ impl PassObject<'_> {
             }
             Err(err) => return Err(err.into()),
         };
-        match deliver(ctx, &key, sealed, record.made.len, &record.sums, STANDARD) {
+        let labels = labels::of_pass(ctx, &self.pass.source, self.pass.pass, &record.made.sha256);
+        match deliver(ctx, Sending { key: &key, file: sealed, sums: &record.sums, class: STANDARD, labels }) {
             Err(failure) if failure.fate == Fate::Rotten => {
                 // It is made again from what it was made of.
                 self.forget()?;

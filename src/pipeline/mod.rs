@@ -16,6 +16,7 @@ mod delivery;
 mod drafts;
 mod ending;
 mod gate;
+mod labels;
 mod lane;
 mod middle;
 mod packing;

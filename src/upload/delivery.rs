@@ -10,6 +10,9 @@ use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use tokio::task::JoinError;
 
+/// Completions in a row that conflict with something else before the upload is begun anew.
+const CONFLICTS_MAX: u32 = 3;
+
 /// The record of an upload in the ledger.
 #[derive(Serialize, Deserialize)]
 #[serde(tag = "version")]
@@ -23,6 +26,12 @@ enum Stored {
 struct Begun {
     upload: UploadId,
     spec: ObjectSpec,
+    /// How often an upload of this object was there and then was not.
+    #[serde(default)]
+    vanished: u32,
+    /// How often in a row it could not be completed because something else happened to the key.
+    #[serde(default)]
+    conflicts: u32,
 }
 
 pub(super) struct Delivery<'a> {
@@ -90,16 +99,19 @@ impl<'a> Delivery<'a> {
             .await?;
         parts.sort_by_key(|part| part.number);
         let answer = self.uploader.vault.complete(self.key, &begun.upload, &begun.spec, &parts).await;
-        let (completed, refused) = (answer.is_ok(), cause(&answer) == Some(Cause::Integrity));
+        let (completed, refused) = (answer.is_ok(), cause(&answer));
         match self.settle(answer).await {
             // After a yes there is nothing left to abort.
             Ok(receipt) if completed => self.forget().await.map(|()| receipt),
             Ok(receipt) => self.clear().await.map(|()| receipt),
-            Err(err) if refused => {
-                self.give_up_unless_it_can_go_on(&begun).await?;
+            Err(err) => {
+                match refused {
+                    Some(Cause::Integrity) => self.give_up_unless_it_can_go_on(&begun).await?,
+                    Some(Cause::Conflict) => self.give_up_after_conflicts(begun).await?,
+                    _ => {}
+                }
                 Err(err)
             }
-            Err(err) => Err(err),
         }
     }
 
@@ -126,14 +138,26 @@ impl<'a> Delivery<'a> {
         Ok(())
     }
 
+    /// A completion of ours whose answer was lost may still be under way, and then the next look finds the object. One
+    /// that goes on conflicting can only be begun anew, as S3 says.
+    async fn give_up_after_conflicts(&self, begun: Begun) -> Result<(), UploadError> {
+        if begun.conflicts + 1 < CONFLICTS_MAX {
+            let begun = Begun { conflicts: begun.conflicts + 1, ..begun };
+            return Ok(self.save(begun).await?);
+        }
+        self.abort(&begun.upload).await?;
+        self.forget().await
+    }
+
     /// The upload under way, with the parts that the vault holds.
     async fn resume_or_begin(&self, spec: &ObjectSpec) -> Result<(Begun, Vec<Part>), UploadError> {
         let vault = &self.uploader.vault;
+        let mut vanished = 0;
         if let Some(begun) = self.load().await? {
             let same = (begun.spec.size, begun.spec.crc64) == (spec.size, spec.crc64);
             if same && parts::is_layout(spec.size, begun.spec.part_size) {
                 match vault.parts(self.key, &begun.upload).await {
-                    Err(err) if err.cause == Cause::Gone => {}
+                    Err(err) if err.cause == Cause::Gone => vanished = begun.vanished + 1,
                     held => return Ok((begun, held?)),
                 }
             }
@@ -147,9 +171,10 @@ impl<'a> Delivery<'a> {
             }
         }
         self.uploader.gate.opened().await;
-        let begun = Begun { upload: vault.begin(self.key, spec).await?, spec: spec.clone() };
+        let begun = Begun { upload: vault.begin(self.key, spec).await?, spec: spec.clone(), vanished, conflicts: 0 };
         self.save(begun.clone()).await?;
-        Ok((begun, Vec::new()))
+        // Once is bad luck; whoever does it again has to be told, since it will never end.
+        if vanished > 1 { Err(UploadError::Vanishing { key: self.key.clone() }) } else { Ok((begun, Vec::new())) }
     }
 
     /// That the file is as long as it should be, before anything is begun for it.

@@ -26,6 +26,10 @@ pub enum UploadError {
     Exists { key: Key },
     #[error("The vault took {key}, but does not hold what was sent")]
     Integrity { key: Key },
+    #[error(
+        "The upload of {key} was thrown away again by somebody else: a rule that aborts uploads must leave them more days"
+    )]
+    Vanishing { key: Key },
     #[error("{key} of {size} bytes is larger than any vault takes")]
     TooLarge { key: Key, size: u64 },
     #[error("{path:?} is not what it was when it was made: {why}")]
@@ -42,7 +46,10 @@ impl Fateful for UploadError {
         match self {
             UploadError::Stopped => Fate::Stopped,
             UploadError::Vault(err) => err.fate(),
-            UploadError::Exists { .. } | UploadError::Integrity { .. } | UploadError::TooLarge { .. } => Fate::Operator,
+            UploadError::Exists { .. }
+            | UploadError::Integrity { .. }
+            | UploadError::Vanishing { .. }
+            | UploadError::TooLarge { .. } => Fate::Operator,
             UploadError::Rotten { .. } | UploadError::Payload(PayloadError::Rotten { .. }) => Fate::Rotten,
             // Gone, shorter than a moment ago, or not to be read from the disk any more.
             UploadError::Payload(PayloadError::Read { source, .. }) => match source.kind() {
@@ -67,6 +74,7 @@ impl Fateful for UploadError {
             | UploadError::Vault(_)
             | UploadError::Exists { .. }
             | UploadError::Integrity { .. }
+            | UploadError::Vanishing { .. }
             | UploadError::TooLarge { .. } => Trouble::Vault,
             UploadError::Rotten { .. } | UploadError::Payload(_) => Trouble::Staging,
             UploadError::Ledger(_) => Trouble::State,

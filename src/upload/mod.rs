@@ -20,7 +20,7 @@ mod sending;
 #[cfg(test)]
 mod tests;
 
-use crate::vault::{Cause, Key, ObjectSpec, Receipt, UploadId, Vault, VaultResult, checksum::BlockSums};
+use crate::vault::{Cause, Key, ObjectSpec, Receipt, UploadId, Vault, VaultError, VaultResult, checksum::BlockSums};
 use allowance::Allowance;
 use async_trait::async_trait;
 use bandwidth::Bandwidth;
@@ -32,6 +32,9 @@ use std::{
     sync::{Arc, Mutex},
 };
 use tokio_util::sync::CancellationToken;
+
+/// How often what is left is aborted again before it is told.
+const ABORT_ROUNDS: usize = 5;
 
 /// Failures of parts in a row after which trouble is told, and longer waits begin.
 pub const TRIES: u32 = 6;
@@ -125,20 +128,38 @@ impl Uploader {
 }
 
 /// Throws away every upload below a prefix of which `keep` does not know: what a lost ledger left, which costs
-/// money and is seen in no listing. Returns how many.
+/// money and is seen in no listing. What was under way while it was aborted may stay, so they are listed again until
+/// none is left. Returns the keys. Where we may not, a rule of the vault's owner has to.
 pub async fn abort_orphans(
     vault: &dyn Vault,
     prefix: &str,
     keep: &(dyn Fn(&Key, &UploadId) -> bool + Sync),
-) -> VaultResult<usize> {
-    let mut aborted = 0;
-    for (key, id) in vault.uploads(prefix).await? {
-        if !keep(&key, &id) {
-            vault.abort(&key, &id).await?;
-            aborted += 1;
+) -> VaultResult<Vec<Key>> {
+    let mut aborted = Vec::new();
+    for _ in 0..ABORT_ROUNDS {
+        let listed = vault.uploads(prefix).await;
+        if cause(&listed) == Some(Cause::Permission) {
+            return Ok(aborted);
+        }
+        let orphans: Vec<_> = listed?.into_iter().filter(|(key, id)| !keep(key, id)).collect();
+        if orphans.is_empty() {
+            return Ok(aborted);
+        }
+        for (key, id) in orphans {
+            let answer = vault.abort(&key, &id).await;
+            if cause(&answer) == Some(Cause::Permission) {
+                return Ok(aborted);
+            }
+            answer?;
+            aborted.push(key);
         }
     }
-    Ok(aborted)
+    Err(VaultError::new(
+        "abort the uploads below",
+        prefix,
+        Cause::Other,
+        "they are listed however often they are aborted",
+    ))
 }
 
 /// The cause of a refusal by the vault.

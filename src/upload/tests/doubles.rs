@@ -28,6 +28,8 @@ pub enum Fault {
     Pretend,
     /// Done, and then this happens, and the answer never comes.
     Then(Box<dyn FnOnce() + Send>),
+    /// This happens, and then it is neither done nor answered.
+    Stall(Box<dyn FnOnce() + Send>),
     /// This happens, and then it is done.
     First(Box<dyn FnOnce() + Send>),
 }
@@ -83,6 +85,10 @@ impl Faulty {
             }
             Some(Fault::Then(happens)) => {
                 work.await?;
+                happens();
+                std::future::pending().await
+            }
+            Some(Fault::Stall(happens)) => {
                 happens();
                 std::future::pending().await
             }

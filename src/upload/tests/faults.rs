@@ -218,3 +218,97 @@ async fn without_the_right_to_abort_or_list_uploads_it_is_delivered() {
     bench.vault.spoil("abort", Fault::Refuse(Cause::Permission));
     bench.assert_delivered().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_upload_that_vanishes_twice_is_told_and_goes_on() {
+    let bench = bench();
+    for (round, expected) in [Fate::Retry, Fate::Retry, Fate::Operator].into_iter().enumerate() {
+        bench.vault.spoil("part 5", Fault::Refuse(Cause::Network));
+        assert_eq!(bench.fate().await, expected, "{round}");
+        for (key, id) in bench.vault.inner.uploads("").await.unwrap() {
+            if expected == Fate::Retry {
+                bench.vault.inner.abort(&key, &id).await.unwrap();
+            }
+        }
+    }
+    // The fault was not used up by what was told.
+    assert_eq!(bench.fate().await, Fate::Retry);
+    bench.assert_delivered().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_goes_on_conflicting_is_begun_anew() {
+    let bench = bench();
+    for round in 1..=3 {
+        bench.vault.spoil("complete", Fault::Refuse(Cause::Conflict));
+        assert_eq!(bench.fate().await, Fate::Retry);
+        let left = bench.vault.inner.uploads("").await.unwrap().len();
+        assert_eq!(left, usize::from(round < 3), "after {round} conflicts");
+    }
+    bench.vault.calls();
+    bench.assert_delivered().await;
+    assert_eq!(bench.vault.calls(), [&["begin"], &ALL[..], &["complete"]].concat());
+}
+
+#[tokio::test(start_paused = true)]
+async fn parts_that_fail_for_a_while_are_sent_again_alone() {
+    let mut bench = bench();
+    bench.options.tries = 6;
+    for cause in [Cause::Network, Cause::Throttle, Cause::Integrity, Cause::Other, Cause::Network] {
+        bench.vault.spoil("part 2", Fault::Refuse(cause));
+    }
+    bench.assert_delivered().await;
+    let mut calls = bench.vault.calls();
+    calls.dedup();
+    assert_eq!(calls, [&["begin"], &ALL[..], &["complete"]].concat());
+    // What does not pass by itself ends the delivery at once.
+    let mut other = super::bench();
+    other.options.tries = 6;
+    other.vault.spoil("part 2", Fault::Refuse(Cause::Permission));
+    assert_eq!(other.fate().await, Fate::Operator);
+    assert_eq!(other.vault.calls(), ["begin", "part 1", "part 2"]);
+}
+
+/// Closed for too long while a part is under way.
+struct Closing {
+    open: tokio::sync::watch::Sender<bool>,
+}
+
+#[async_trait]
+impl Gate for Closing {
+    async fn opened(&self) {
+        let _ = self.open.subscribe().wait_for(|open| *open).await;
+    }
+    async fn overdue(&self) {
+        let _ = self.open.subscribe().wait_for(|open| !*open).await;
+        tokio::time::sleep(Duration::from_secs(300)).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_under_way_long_after_closing_is_cut_and_sent_when_it_opens() {
+    for bytes in [&BYTES[..], b"small"] {
+        let mut bench = bench();
+        bench.parcel = parcel(bench.dir.path(), bytes);
+        let gate = Arc::new(Closing { open: tokio::sync::watch::Sender::new(true) });
+        bench.gate = gate.clone();
+        let name = if bytes.len() > PART { "part 3" } else { "put" };
+        let closes = gate.clone();
+        bench.vault.spoil(
+            name,
+            Fault::Stall(Box::new(move || {
+                closes.open.send_replace(false);
+            })),
+        );
+        let reopens = async {
+            tokio::time::sleep(Duration::from_secs(7_200)).await;
+            gate.open.send_replace(true);
+        };
+        let start = Instant::now();
+        let ((), ()) = tokio::join!(bench.assert_delivered(), reopens);
+        assert!(start.elapsed() >= Duration::from_secs(7_200));
+        let calls = bench.vault.calls();
+        assert_eq!(calls.iter().filter(|call| *call == name).count(), 2, "cut once and sent again: {calls:?}");
+        assert_eq!(calls.iter().filter(|call| *call == "part 2").count(), usize::from(bytes.len() > PART));
+    }
+}

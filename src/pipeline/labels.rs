@@ -1,0 +1,74 @@
+//! What an object says of itself in its metadata, so that a bucket can be understood without a catalog.
+//!
+//! At most 2 KB of US-ASCII together, S3's limit. Where names are opaque, nothing in it names a source or a path.
+
+use super::{
+    Names,
+    context::{Context, Failure},
+};
+use crate::{
+    name::{PassId, PieceName, SourceName},
+    path::SourcePath,
+};
+use std::{collections::BTreeMap, fmt::Write};
+
+/// Most bytes of a path; what is longer is cut.
+const PATH_LEN_MAX: usize = 700;
+
+pub type Labels = BTreeMap<String, String>;
+
+/// Of an object of a pass, with the SHA-256 of its bytes in hex.
+pub fn of_pass(ctx: &Context, source: &SourceName, pass: PassId, sha256: &str) -> Labels {
+    let mut labels = Labels::from([("pass".into(), pass.to_string()), ("sha256".into(), sha256.to_owned())]);
+    if ctx.options.names == Names::Plain {
+        labels.insert("source".into(), source.to_string());
+    }
+    labels
+}
+
+/// Of a piece or its manifest.
+pub fn of_piece(ctx: &Context, name: &PieceName, sha256: &str) -> Result<Labels, Failure> {
+    let mut labels = of_pass(ctx, &name.source, name.pass, sha256);
+    labels.insert("seq".into(), format!("{:06}", name.seq));
+    if ctx.options.names == Names::Plain
+        && let Some(row) = ctx.catalog.piece(&name.source, name.pass, name.seq)?
+    {
+        labels.insert("first".into(), ascii(&row.packed.first));
+        labels.insert("last".into(), ascii(&row.packed.last));
+    }
+    Ok(labels)
+}
+
+/// Whatever a header could not carry is percent-encoded.
+fn ascii(path: &SourcePath) -> String {
+    let mut text = String::new();
+    for byte in path.as_bytes() {
+        let before = text.len();
+        if byte.is_ascii_graphic() && *byte != b'%' {
+            text.push(char::from(*byte));
+        } else {
+            let _ = write!(text, "%{byte:02X}");
+        }
+        if text.len() > PATH_LEN_MAX {
+            text.truncate(before);
+            break;
+        }
+    }
+    if text.is_empty() { "/".into() } else { text }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_plain_ascii_and_never_too_long() {
+        let ascii = |bytes: &[u8]| ascii(&SourcePath::parse(bytes).unwrap());
+        assert_eq!(ascii(b"a b/\xffc%d\n/e.txt"), "a%20b/%FFc%25d%0A/e.txt");
+        assert_eq!(super::ascii(&SourcePath::root()), "/");
+        let long = ascii(&b"d/".repeat(400).iter().copied().chain(*b"x").collect::<Vec<_>>());
+        assert_eq!(long.len(), PATH_LEN_MAX);
+        let odd = ascii(&[b"d", &[0xff_u8; 255][..]].join(&b'/'));
+        assert!(odd.len() <= PATH_LEN_MAX && odd.ends_with("%FF"), "no half of an escape");
+    }
+}
