@@ -7,7 +7,10 @@ use std::{
     process::ExitCode,
     time::{Duration, SystemTime},
 };
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::oneshot,
+};
 
 const USAGE: &str = "\
 usage: s3-double [OPTION…]
@@ -20,7 +23,8 @@ usage: s3-double [OPTION…]
   --thaw SECONDS          how long thaws take, in any tier (12 hours, Bulk 48)
   --directory DIRECTORY   where large objects are kept while it runs (a temporary directory)
   --memory BYTES          what stays in memory (1048576)
-It prints `listening on http://…` and stops on SIGTERM, SIGINT or when its standard input ends with --stdin.
+  --stdin                 also stop when standard input ends
+It prints `listening on http://…` and stops on SIGTERM or SIGINT.
 ";
 
 /// How often the script is looked at.
@@ -92,24 +96,36 @@ fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
     if let Some(script) = &arguments.script {
         load(&double, script);
     }
-    println!("listening on {}", double.endpoint());
-    if arguments.until_stdin_ends {
-        std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink())?;
-        return Ok(());
-    }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(until_told(&double, arguments.script.as_deref()))
+    let (ended, stdin_ended) = oneshot::channel();
+    let mut kept = Some(ended);
+    if arguments.until_stdin_ends {
+        let ended = kept.take();
+        std::thread::spawn(move || {
+            let _ = std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink());
+            drop(ended);
+        });
+    }
+    runtime.block_on(until_told(&double, arguments.script.as_deref(), stdin_ended))
 }
 
-async fn until_told(double: &Double, script: Option<&Path>) -> Result<(), Box<dyn Error>> {
+/// Until a signal comes, or nobody is left who could say that standard input goes on.
+async fn until_told(
+    double: &Double,
+    script: Option<&Path>,
+    mut stdin_ended: oneshot::Receiver<()>,
+) -> Result<(), Box<dyn Error>> {
     let mut term = signal(SignalKind::terminate())?;
     let mut int = signal(SignalKind::interrupt())?;
     let mut hup = signal(SignalKind::hangup())?;
     let mut seen = script.and_then(changed);
+    // Whoever reads this may send a signal at once.
+    println!("listening on {}", double.endpoint());
     loop {
         tokio::select! {
             _ = term.recv() => return Ok(()),
             _ = int.recv() => return Ok(()),
+            _ = &mut stdin_ended => return Ok(()),
             _ = hup.recv() => if let Some(script) = script {
                 load(double, script);
             },

@@ -2,13 +2,14 @@
 
 mod common;
 
-use archiver_s3_double::{Act, Closing, Double, Flip, Options, Rule, sums};
+use archiver_s3_double::{ACCESS_KEY, Act, Closing, Double, Flip, Options, Proxy, Rule, SECRET_KEY, sums};
 use aws_sdk_s3::{
     Client,
+    config::Credentials,
     primitives::ByteStream,
     types::{ChecksumMode, CompletedMultipartUpload, CompletedPart},
 };
-use common::{BUCKET, client, noise, put, refusal};
+use common::{BUCKET, client, client_of, noise, put, refusal};
 use std::time::{Duration, Instant};
 
 async fn start() -> (Double, Client) {
@@ -198,8 +199,18 @@ async fn truncated_answers_are_shorter_than_announced() {
     assert!(matches!(end, Some(Err(_))), "it ended well");
     assert!(came == bytes[..300_000], "{} bytes came", came.len());
 
-    double.script(Rule::new(Act::Truncate { after: 0 }).on("ListObjectsV2"));
-    assert!(client.list_objects_v2().bucket(BUCKET).send().await.is_err());
+    // The heads are alike, so that what differs is the body.
+    let proxy = Proxy::start(double.address());
+    let through = client_of(&proxy.endpoint(), Credentials::new(ACCESS_KEY, SECRET_KEY, None, None, "test"));
+    let mut came = Vec::new();
+    for after in [10, 60] {
+        double.clear_script();
+        double.script(Rule::new(Act::Truncate { after }).on("ListObjectsV2"));
+        let before = proxy.passed().down;
+        assert!(through.list_objects_v2().bucket(BUCKET).send().await.is_err(), "{after}");
+        came.push(proxy.passed().down - before);
+    }
+    assert_eq!(came[1] - came[0], 50);
 }
 
 #[tokio::test]

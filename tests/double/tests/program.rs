@@ -130,6 +130,10 @@ fn it_stops_on_sigterm_and_refuses_what_it_does_not_know() {
     assert!(told.success());
     assert!(program.child.wait().unwrap().success());
 
+    // Standard input is empty here from the beginning.
+    let mut program = Program::start(&["--bucket", "photos", "--stdin"]);
+    assert!(program.child.wait().unwrap().success());
+
     for wrong in [&["--bukket", "photos"][..], &["--persona", "{\"no_cheksums\": true}"], &["--listen"]] {
         let output = Command::new(env!("CARGO_BIN_EXE_s3-double")).args(wrong).output().unwrap();
         assert_eq!(output.status.code(), Some(2), "{wrong:?}");
