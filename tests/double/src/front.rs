@@ -50,6 +50,9 @@ impl Front {
         let plan = lock(&self.shared.script).plan(&asked);
         recording.note(|entry| entry.rule.clone_from(&plan.rule));
         let answered = self.follow(&plan, &asked, Request::from_parts(parts, body), &recording).await;
+        if asked.changes {
+            self.shared.save()?;
+        }
         tokio::time::sleep(plan.delay_answer).await;
         let (mut answered, text) = match plan.act {
             // Collecting would find out where it ends.

@@ -22,6 +22,7 @@ usage: s3-double [OPTION…]
   --min-part BYTES        the smallest part but the last (5242880)
   --thaw SECONDS          how long thaws take, in any tier (12 hours, Bulk 48)
   --directory DIRECTORY   where large objects are kept while it runs (a temporary directory)
+  --persist               what is stored there is found again by the next server
   --memory BYTES          what stays in memory (1048576)
   --stdin                 also stop when standard input ends
 It prints `listening on http://…` and stops on SIGTERM or SIGINT.
@@ -57,9 +58,16 @@ fn arguments(mut words: impl Iterator<Item = String>) -> Result<Arguments, Box<d
     let mut options = Options { buckets: Vec::new(), keys: Vec::new(), ..Options::default() };
     let mut arguments = Arguments { options: Options::default(), script: None, until_stdin_ends: false };
     while let Some(word) = words.next() {
-        if word == "--stdin" {
-            arguments.until_stdin_ends = true;
-            continue;
+        match word.as_str() {
+            "--stdin" => {
+                arguments.until_stdin_ends = true;
+                continue;
+            }
+            "--persist" => {
+                options.persist = true;
+                continue;
+            }
+            _ => (),
         }
         let value = words.next().ok_or_else(|| format!("{word}: unknown, or its value is missing"))?;
         match word.as_str() {
@@ -80,6 +88,9 @@ fn arguments(mut words: impl Iterator<Item = String>) -> Result<Arguments, Box<d
             "--memory" => options.memory_max = value.parse()?,
             _ => return Err(format!("{word}: unknown").into()),
         }
+    }
+    if options.persist && options.directory.is_none() {
+        return Err("--persist wants --directory too".into());
     }
     if options.keys.is_empty() {
         options.keys.push(Key::new(ACCESS_KEY, SECRET_KEY));

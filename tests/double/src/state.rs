@@ -2,7 +2,7 @@
 
 use crate::{
     clock::Clock,
-    content::{Blob, Content},
+    content::{Blob, Content, Place},
     keys::Keys,
     log::Log,
     options::{Options, Persona, Thaw},
@@ -10,13 +10,17 @@ use crate::{
     sums::{Algorithm, Sums},
 };
 use s3s::{S3Result, dto, s3_error};
+use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeMap, HashMap},
-    path::PathBuf,
+    fs, io,
+    path::Path,
     sync::{Arc, Mutex, MutexGuard, atomic::AtomicU64},
     time::{Duration, SystemTime},
 };
 
+/// The file in which everything is written down.
+const STATE: &str = "state.json";
 const DAY: u64 = 24 * 3600;
 
 /// A lock whose poison does not matter: a test that panicked has failed already.
@@ -34,23 +38,27 @@ pub(crate) struct Shared {
     pub script: Mutex<Script>,
     pub thaw: Mutex<Thaw>,
     pub min_part_size: AtomicU64,
-    pub memory_max: usize,
-    pub directory: PathBuf,
+    pub place: Place,
+    saving: Mutex<()>,
     pub next_id: AtomicU64,
     /// Goes last, with all files in it.
     pub _temporary: Option<tempfile::TempDir>,
 }
 
 impl Shared {
-    pub fn new(options: &Options) -> std::io::Result<Shared> {
+    pub fn new(options: &Options) -> io::Result<Shared> {
         let temporary = match options.directory {
             Some(_) => None,
             None => Some(tempfile::Builder::new().prefix("s3-double-").tempdir()?),
         };
         let directory =
             options.directory.clone().or_else(|| Some(temporary.as_ref()?.path().to_owned())).unwrap_or_default();
+        let mut buckets = if options.persist { load(&directory)? } else { BTreeMap::new() };
+        for name in &options.buckets {
+            buckets.entry(name.clone()).or_default();
+        }
         Ok(Shared {
-            buckets: Mutex::new(options.buckets.iter().map(|name| (name.clone(), Bucket::default())).collect()),
+            buckets: Mutex::new(buckets),
             clock: Clock::default(),
             keys: Arc::new(Mutex::new(Keys::new(&options.keys))),
             log: Log::default(),
@@ -58,11 +66,24 @@ impl Shared {
             script: Mutex::new(Script::default()),
             thaw: Mutex::new(options.thaw),
             min_part_size: AtomicU64::new(options.min_part_size),
-            memory_max: options.memory_max,
-            directory,
+            place: Place { directory, memory_max: options.memory_max, outlives: options.persist },
+            saving: Mutex::default(),
             next_id: AtomicU64::new(1),
             _temporary: temporary,
         })
+    }
+
+    /// Writes everything down for a later server, if there is to be one.
+    pub fn save(&self) -> io::Result<()> {
+        if !self.place.outlives {
+            return Ok(());
+        }
+        let _one_at_a_time = lock(&self.saving);
+        let written = serde_json::to_vec(&*lock(&self.buckets))?;
+        let new = self.place.directory.join(format!("{STATE}.new"));
+        fs::write(&new, written)?;
+        #[allow(clippy::disallowed_methods, reason = "a double may lose its state in a power cut")]
+        fs::rename(new, self.place.directory.join(STATE))
     }
 
     pub fn persona(&self) -> Persona {
@@ -87,8 +108,17 @@ impl Shared {
     }
 }
 
+/// What an earlier server wrote down.
+fn load(directory: &Path) -> io::Result<BTreeMap<String, Bucket>> {
+    match fs::read(directory.join(STATE)) {
+        Ok(written) => Ok(serde_json::from_slice(&written)?),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(BTreeMap::new()),
+        Err(error) => Err(error),
+    }
+}
+
 /// A bucket.
-#[derive(Default)]
+#[derive(Default, Serialize, Deserialize)]
 pub(crate) struct Bucket {
     /// `Enabled` or `Suspended`, once it was ever set.
     pub versioning: Option<String>,
@@ -163,7 +193,7 @@ pub(crate) fn no_such_upload() -> s3s::S3Error {
 }
 
 /// What is said about an object when its upload begins.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct About {
     pub class: String,
     pub metadata: HashMap<String, String>,
@@ -173,14 +203,14 @@ pub(crate) struct About {
 }
 
 /// Until when a version may not be deleted.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Retention {
     pub mode: String,
     pub until: dto::Timestamp,
 }
 
 /// A version of an object, or the mark that it was deleted.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Object {
     pub version: Option<String>,
     pub is_marker: bool,
@@ -244,7 +274,7 @@ pub(crate) enum Reading {
 }
 
 /// A thaw that was asked for.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(crate) struct Thawed {
     pub ready: SystemTime,
     pub days: i32,
@@ -257,7 +287,7 @@ impl Thawed {
 }
 
 /// What remains known of a part once its object is complete.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct PartShape {
     pub number: i32,
     pub size: u64,
@@ -265,7 +295,7 @@ pub(crate) struct PartShape {
 }
 
 /// A part of an upload that is under way.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Part {
     pub blob: Blob,
     pub md5: [u8; 16],
@@ -276,7 +306,7 @@ pub(crate) struct Part {
 }
 
 /// An upload that is under way.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Upload {
     pub key: String,
     pub about: About,
@@ -287,7 +317,7 @@ pub(crate) struct Upload {
 }
 
 /// What Complete answered.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Completed {
     pub key: String,
     pub etag: String,

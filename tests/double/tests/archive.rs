@@ -6,7 +6,10 @@ use archiver_s3_double::{Double, Options, Thaw, sums};
 use aws_sdk_s3::{
     Client,
     primitives::ByteStream,
-    types::{GlacierJobParameters, OptionalObjectAttributes, RestoreRequest, RestoreStatus, StorageClass, Tier},
+    types::{
+        CompletedMultipartUpload, CompletedPart, GlacierJobParameters, OptionalObjectAttributes, RestoreRequest,
+        RestoreStatus, StorageClass, Tier,
+    },
 };
 use common::{BUCKET, client, put, refusal};
 use std::time::Duration;
@@ -188,4 +191,37 @@ async fn large_objects_are_in_files_that_go_with_them() {
     assert_eq!(files(), 0);
     drop(double);
     std::fs::remove_dir(&directory).unwrap();
+}
+
+#[tokio::test]
+async fn a_later_server_finds_what_an_earlier_one_kept() {
+    let directory = std::env::temp_dir().join(format!("s3-double-kept-{}", std::process::id()));
+    std::fs::create_dir_all(&directory).unwrap();
+    let options = Options { directory: Some(directory.clone()), memory_max: 1000, persist: true, ..Options::default() };
+    let first = Double::start(options.clone().small_parts()).await;
+    let large = common::noise(5000, 1);
+    put(&client(&first), "small", b"in memory").await;
+    put(&client(&first), "large", &large).await;
+    let begun = client(&first).create_multipart_upload().bucket(BUCKET).key("parts").send().await.unwrap();
+    let id = begun.upload_id().unwrap();
+    let part = client(&first).upload_part().bucket(BUCKET).key("parts").upload_id(id).part_number(1);
+    let part = part.body(ByteStream::from(large.clone())).send().await.unwrap();
+    drop(first);
+
+    let second = Double::start(options.clone()).await;
+    assert_eq!(second.object_bytes(BUCKET, "small").unwrap(), b"in memory");
+    assert!(second.object_bytes(BUCKET, "large").unwrap() == large);
+    let listed = client(&second).list_parts().bucket(BUCKET).key("parts").upload_id(id).send().await.unwrap();
+    assert_eq!(listed.parts()[0].e_tag(), part.e_tag());
+    let part = CompletedPart::builder().part_number(1).set_e_tag(part.e_tag).build();
+    let list = CompletedMultipartUpload::builder().parts(part).build();
+    let complete = client(&second).complete_multipart_upload().bucket(BUCKET).key("parts").upload_id(id);
+    complete.multipart_upload(list).send().await.unwrap();
+    assert!(second.object_bytes(BUCKET, "parts").unwrap() == large);
+    drop(second);
+
+    let none = Double::start(Options { persist: false, ..options }).await;
+    assert!(none.objects(BUCKET).is_empty());
+    drop(none);
+    std::fs::remove_dir_all(&directory).unwrap();
 }

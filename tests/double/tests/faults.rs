@@ -64,6 +64,21 @@ async fn a_refusal_has_its_status_and_code_and_does_nothing() {
 }
 
 #[tokio::test]
+async fn a_refusal_comes_after_the_body_or_before_it() {
+    let (double, client) = start().await;
+    for early in [false, true] {
+        double.clear_script();
+        let act = Act::Refuse { code: "SlowDown".into(), status: None, headers: Default::default(), early };
+        double.script(Rule::new(act));
+        let sent = client.put_object().bucket(BUCKET).key("k").body(ByteStream::from(noise(8 << 20, 1))).send().await;
+        // An early answer may be lost with the connection, as in real life.
+        assert!(matches!(refusal(sent).0, 503) || early);
+        let entry = double.log().pop().unwrap();
+        assert_eq!((entry.status, entry.received), (Some(503), if early { 0 } else { 8 << 20 }));
+    }
+}
+
+#[tokio::test]
 async fn a_redirect_names_the_region() {
     let (double, client) = start().await;
     double.script(Rule::new(Act::redirect("eu-central-1")));
@@ -221,6 +236,11 @@ async fn hanging_lasts_until_the_client_gives_up_and_delays_pass() {
     assert!(hanging.is_err(), "it was answered");
     let entry = &double.log()[0];
     assert_eq!((entry.status, entry.received), (None, 5));
+
+    double.script(Rule::new(Act::Hang { read: false }).key("deaf"));
+    let sent = client.put_object().bucket(BUCKET).key("deaf").body(ByteStream::from(noise(8 << 20, 1))).send();
+    assert!(tokio::time::timeout(Duration::from_millis(300), sent).await.is_err(), "it was answered");
+    assert_eq!(double.log()[1].received, 0);
 
     let delay = Duration::from_millis(200);
     double.script(Rule::new(Act::Nothing).key("slow").delay(delay).delay_answer(delay));
