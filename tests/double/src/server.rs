@@ -117,7 +117,7 @@ impl Double {
 
     /// The uploads of a bucket that are under way, by key.
     pub fn uploads(&self, bucket: &str) -> Vec<UploadView> {
-        lock(&self.shared.buckets).get(bucket).map(view::uploads).unwrap_or_default()
+        self.shared.bucket(bucket, |bucket| Ok(view::uploads(bucket))).unwrap_or_default()
     }
 
     /// Takes an object away behind everyone's back. Whether there was one.

@@ -93,7 +93,10 @@ impl Shared {
     /// Works on a bucket; nothing else changes meanwhile.
     pub fn bucket<T>(&self, name: &str, work: impl FnOnce(&mut Bucket) -> S3Result<T>) -> S3Result<T> {
         let mut buckets = lock(&self.buckets);
-        work(buckets.get_mut(name).ok_or_else(|| s3_error!(NoSuchBucket, "The specified bucket does not exist"))?)
+        let bucket = buckets.get_mut(name);
+        let bucket = bucket.ok_or_else(|| s3_error!(NoSuchBucket, "The specified bucket does not exist"))?;
+        bucket.abort_old_uploads(self.clock.now());
+        work(bucket)
     }
 
     /// Works on an object that exists.
@@ -178,6 +181,18 @@ impl Bucket {
         let days = rule.days.unwrap_or(0) + 365 * rule.years.unwrap_or(0);
         let until = from + Duration::from_secs(DAY * u64::try_from(days).ok()?);
         Some(Retention { mode: rule.mode.as_ref()?.as_str().to_owned(), until: until.into() })
+    }
+
+    /// What the lifecycle rule `AbortIncompleteMultipartUpload` does. Of rules only this one is acted upon.
+    fn abort_old_uploads(&mut self, now: SystemTime) {
+        for rule in self.lifecycle.iter().flatten().filter(|rule| rule.status.as_str() == "Enabled") {
+            let days = rule.abort_incomplete_multipart_upload.as_ref().and_then(|rule| rule.days_after_initiation);
+            let Some(days) = days.and_then(|days| u64::try_from(days).ok()) else { continue };
+            let filter = rule.filter.as_ref().and_then(|filter| filter.prefix.as_deref());
+            let prefix = filter.or(rule.prefix.as_deref()).unwrap_or_default();
+            let old = |upload: &Upload| upload.at + Duration::from_secs(DAY * days) <= now;
+            self.uploads.retain(|_, upload| !(upload.key.starts_with(prefix) && old(upload)));
+        }
     }
 
     pub fn upload(&self, id: &str, key: &str) -> S3Result<&Upload> {

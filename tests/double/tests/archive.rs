@@ -7,8 +7,9 @@ use aws_sdk_s3::{
     Client,
     primitives::ByteStream,
     types::{
-        CompletedMultipartUpload, CompletedPart, GlacierJobParameters, OptionalObjectAttributes, RestoreRequest,
-        RestoreStatus, StorageClass, Tier,
+        AbortIncompleteMultipartUpload, BucketLifecycleConfiguration, CompletedMultipartUpload, CompletedPart,
+        ExpirationStatus, GlacierJobParameters, LifecycleRule, LifecycleRuleFilter, OptionalObjectAttributes,
+        RestoreRequest, RestoreStatus, StorageClass, Tier,
     },
 };
 use common::{BUCKET, client, put, refusal};
@@ -124,6 +125,30 @@ async fn signatures_age_by_a_clock_of_their_own() {
         double.clock().set_skew(0);
         let _ = client.list_objects_v2().bucket(BUCKET).send().await;
     }
+}
+
+#[tokio::test]
+async fn uploads_are_aborted_when_a_lifecycle_rule_says_so() {
+    let double = Double::start(Options::default()).await;
+    let client = client(&double);
+    let abort = AbortIncompleteMultipartUpload::builder().days_after_initiation(7).build();
+    let filter = LifecycleRuleFilter::builder().prefix("a/").build();
+    let rule = LifecycleRule::builder().status(ExpirationStatus::Enabled).filter(filter);
+    let rule = rule.abort_incomplete_multipart_upload(abort).build().unwrap();
+    let rules = BucketLifecycleConfiguration::builder().rules(rule).build().unwrap();
+    let set = client.put_bucket_lifecycle_configuration().bucket(BUCKET).lifecycle_configuration(rules);
+    set.send().await.unwrap();
+    for key in ["a/1", "b/1"] {
+        client.create_multipart_upload().bucket(BUCKET).key(key).send().await.unwrap();
+    }
+    let left = || async {
+        let list = client.list_multipart_uploads().bucket(BUCKET).send().await.unwrap();
+        list.uploads().iter().map(|upload| upload.key().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    double.clock().advance(HOUR * 24 * 7 - HOUR);
+    assert_eq!(left().await, ["a/1", "b/1"]);
+    double.clock().advance(HOUR);
+    assert_eq!(left().await, ["b/1"]);
 }
 
 #[tokio::test]
