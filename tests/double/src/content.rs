@@ -3,34 +3,63 @@
 use bytes::Bytes;
 use futures::stream;
 use s3s::dto::StreamingBlob;
+use serde::{Deserialize, Serialize};
 use std::{
     fs::{self, File},
     io::{self, Write},
     ops::Range,
     os::unix::fs::FileExt,
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::{
-        Arc,
+        Arc, LazyLock,
         atomic::{AtomicU64, Ordering},
     },
+    time::SystemTime,
 };
 
 /// How much is read or sent at once.
 const STEP: u64 = 256 * 1024;
 
-/// Bytes that no longer change. Its file, if it has one, goes with the last copy of this.
-#[derive(Clone, Debug)]
+/// Bytes that no longer change. Its file, if it has one, goes with the last copy of this, unless a later server is to
+/// find it again.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(into = "Record", from = "Record")]
 pub struct Blob(Arc<Kept>);
 
 #[derive(Debug)]
 enum Kept {
     Memory(Bytes),
+    File { path: PathBuf, len: u64, outlives: bool },
+}
+
+/// A blob as it is written down.
+#[derive(Serialize, Deserialize)]
+enum Record {
+    Bytes(Vec<u8>),
     File { path: PathBuf, len: u64 },
+}
+
+impl From<Blob> for Record {
+    fn from(blob: Blob) -> Record {
+        match &*blob.0 {
+            Kept::Memory(bytes) => Record::Bytes(bytes.to_vec()),
+            Kept::File { path, len, .. } => Record::File { path: path.clone(), len: *len },
+        }
+    }
+}
+
+impl From<Record> for Blob {
+    fn from(record: Record) -> Blob {
+        Blob(Arc::new(match record {
+            Record::Bytes(bytes) => Kept::Memory(bytes.into()),
+            Record::File { path, len } => Kept::File { path, len, outlives: true },
+        }))
+    }
 }
 
 impl Drop for Kept {
     fn drop(&mut self) {
-        if let Kept::File { path, .. } = self {
+        if let Kept::File { path, outlives: false, .. } = self {
             // The whole directory goes when the server stops, which may be sooner.
             let _ = fs::remove_file(path);
         }
@@ -64,26 +93,34 @@ impl Blob {
     }
 }
 
-static NEXT_FILE: AtomicU64 = AtomicU64::new(0);
+/// Where blobs go.
+#[derive(Clone, Debug)]
+pub struct Place {
+    /// The directory of the files.
+    pub directory: PathBuf,
+    /// What stays in memory; anything larger goes to a file.
+    pub memory_max: usize,
+    /// Whether a later server is to find them again.
+    pub outlives: bool,
+}
 
 /// Takes bytes as they come and moves to a file once they are too many.
 pub struct BlobWriter {
-    directory: PathBuf,
-    memory_max: usize,
+    place: Place,
     memory: Vec<u8>,
     file: Option<(File, PathBuf, u64)>,
 }
 
 impl BlobWriter {
-    /// Starts, with the directory for files and how much may stay in memory.
-    pub fn new(directory: &Path, memory_max: usize) -> BlobWriter {
-        BlobWriter { directory: directory.to_owned(), memory_max, memory: Vec::new(), file: None }
+    /// Starts.
+    pub fn new(place: &Place) -> BlobWriter {
+        BlobWriter { place: place.clone(), memory: Vec::new(), file: None }
     }
 
     /// Takes more bytes.
     pub fn push(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.memory.extend_from_slice(bytes);
-        if self.memory.len() > self.memory_max.max(1) {
+        if self.memory.len() > self.place.memory_max.max(1) {
             self.spill()?;
         }
         Ok(())
@@ -91,7 +128,7 @@ impl BlobWriter {
 
     fn spill(&mut self) -> io::Result<()> {
         if self.file.is_none() {
-            let path = self.directory.join(format!("blob-{}", NEXT_FILE.fetch_add(1, Ordering::Relaxed)));
+            let path = self.place.directory.join(file_name());
             self.file = Some((File::options().read(true).write(true).create_new(true).open(&path)?, path, 0));
         }
         let (file, _, len) = self.file.as_mut().expect("just opened");
@@ -110,7 +147,7 @@ impl BlobWriter {
             self.flip(at)?;
         }
         Ok(Blob(Arc::new(match self.file.take() {
-            Some((_, path, len)) => Kept::File { path, len },
+            Some((_, path, len)) => Kept::File { path, len, outlives: self.place.outlives },
             None => Kept::Memory(std::mem::take(&mut self.memory).into()),
         })))
     }
@@ -143,8 +180,16 @@ impl Drop for BlobWriter {
     }
 }
 
+/// Another name each time, in any process.
+fn file_name() -> String {
+    static START: LazyLock<u128> =
+        LazyLock::new(|| SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_nanos()));
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    format!("blob-{}-{}", *START, NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
 /// Blobs one after the other: an object, each part one blob.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Content(Vec<Blob>);
 
 impl Content {

@@ -50,8 +50,15 @@ impl Front {
         let plan = lock(&self.shared.script).plan(&asked);
         recording.note(|entry| entry.rule.clone_from(&plan.rule));
         let answered = self.follow(&plan, &asked, Request::from_parts(parts, body), &recording).await;
+        if asked.changes {
+            self.shared.save()?;
+        }
         tokio::time::sleep(plan.delay_answer).await;
-        let (mut answered, text) = answer::collected(answered?).await;
+        let (mut answered, text) = match plan.act {
+            // Collecting would find out where it ends.
+            Act::Truncate { .. } => (answered?, None),
+            _ => answer::collected(answered?).await,
+        };
         answer::finish(&mut answered, self.shared.clock.signing_now());
         recording.note(|entry| {
             entry.status = Some(answered.status().as_u16());

@@ -10,7 +10,12 @@
 //! assert_eq!(double.requests("UploadPart"), 0);
 //! ```
 //!
+//! What a lesser server lacks is a [`Persona`]. A bad network is a [`Proxy`] in front of any server. Tests that run
+//! whole programs start the program `s3-double`, and script it through a file or over HTTP below `/_double/`.
+//!
 //! It stops when it is dropped. Nothing here is meant to be exposed to anyone but a test on the same machine.
+
+#![warn(missing_docs)]
 
 #[macro_use]
 mod macros;

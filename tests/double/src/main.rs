@@ -7,7 +7,10 @@ use std::{
     process::ExitCode,
     time::{Duration, SystemTime},
 };
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::oneshot,
+};
 
 const USAGE: &str = "\
 usage: s3-double [OPTION…]
@@ -19,8 +22,10 @@ usage: s3-double [OPTION…]
   --min-part BYTES        the smallest part but the last (5242880)
   --thaw SECONDS          how long thaws take, in any tier (12 hours, Bulk 48)
   --directory DIRECTORY   where large objects are kept while it runs (a temporary directory)
+  --persist               what is stored there is found again by the next server
   --memory BYTES          what stays in memory (1048576)
-It prints `listening on http://…` and stops on SIGTERM, SIGINT or when its standard input ends with --stdin.
+  --stdin                 also stop when standard input ends
+It prints `listening on http://…` and stops on SIGTERM or SIGINT.
 ";
 
 /// How often the script is looked at.
@@ -53,9 +58,16 @@ fn arguments(mut words: impl Iterator<Item = String>) -> Result<Arguments, Box<d
     let mut options = Options { buckets: Vec::new(), keys: Vec::new(), ..Options::default() };
     let mut arguments = Arguments { options: Options::default(), script: None, until_stdin_ends: false };
     while let Some(word) = words.next() {
-        if word == "--stdin" {
-            arguments.until_stdin_ends = true;
-            continue;
+        match word.as_str() {
+            "--stdin" => {
+                arguments.until_stdin_ends = true;
+                continue;
+            }
+            "--persist" => {
+                options.persist = true;
+                continue;
+            }
+            _ => (),
         }
         let value = words.next().ok_or_else(|| format!("{word}: unknown, or its value is missing"))?;
         match word.as_str() {
@@ -77,6 +89,9 @@ fn arguments(mut words: impl Iterator<Item = String>) -> Result<Arguments, Box<d
             _ => return Err(format!("{word}: unknown").into()),
         }
     }
+    if options.persist && options.directory.is_none() {
+        return Err("--persist wants --directory too".into());
+    }
     if options.keys.is_empty() {
         options.keys.push(Key::new(ACCESS_KEY, SECRET_KEY));
     }
@@ -92,24 +107,36 @@ fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
     if let Some(script) = &arguments.script {
         load(&double, script);
     }
-    println!("listening on {}", double.endpoint());
-    if arguments.until_stdin_ends {
-        std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink())?;
-        return Ok(());
-    }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(until_told(&double, arguments.script.as_deref()))
+    let (ended, stdin_ended) = oneshot::channel();
+    let mut kept = Some(ended);
+    if arguments.until_stdin_ends {
+        let ended = kept.take();
+        std::thread::spawn(move || {
+            let _ = std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink());
+            drop(ended);
+        });
+    }
+    runtime.block_on(until_told(&double, arguments.script.as_deref(), stdin_ended))
 }
 
-async fn until_told(double: &Double, script: Option<&Path>) -> Result<(), Box<dyn Error>> {
+/// Until a signal comes, or nobody is left who could say that standard input goes on.
+async fn until_told(
+    double: &Double,
+    script: Option<&Path>,
+    mut stdin_ended: oneshot::Receiver<()>,
+) -> Result<(), Box<dyn Error>> {
     let mut term = signal(SignalKind::terminate())?;
     let mut int = signal(SignalKind::interrupt())?;
     let mut hup = signal(SignalKind::hangup())?;
     let mut seen = script.and_then(changed);
+    // Whoever reads this may send a signal at once.
+    println!("listening on {}", double.endpoint());
     loop {
         tokio::select! {
             _ = term.recv() => return Ok(()),
             _ = int.recv() => return Ok(()),
+            _ = &mut stdin_ended => return Ok(()),
             _ = hup.recv() => if let Some(script) = script {
                 load(double, script);
             },

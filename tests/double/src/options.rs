@@ -50,6 +50,9 @@ pub struct Options {
     pub memory_max: usize,
     /// Where the files go; none for a temporary directory.
     pub directory: Option<PathBuf>,
+    /// Whether what is stored outlives the server: the next one with the same directory finds it again. Written down
+    /// before a request is answered, so that even a killed server has kept all that it told.
+    pub persist: bool,
     /// How long a thaw takes by the server's clock.
     pub thaw: Thaw,
     /// What this server lacks.
@@ -65,6 +68,7 @@ impl Default for Options {
             min_part_size: 5 * MIB,
             memory_max: MIB as usize,
             directory: None,
+            persist: false,
             thaw: Thaw::default(),
             persona: Persona::default(),
         }

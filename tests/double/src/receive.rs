@@ -38,7 +38,7 @@ pub(crate) async fn receive(shared: &Shared, mark: &Mark, mut sent: Sent) -> S3R
         .into_iter()
         .filter(|one| sent.sums.contains_key(one) || sent.algorithm == Some(*one) || sent.trailers.is_some())
         .collect();
-    let mut writer = BlobWriter::new(&shared.directory, shared.memory_max);
+    let mut writer = BlobWriter::new(&shared.place);
     let mut hasher = Hasher::new(algorithms);
     let mut length = 0;
     if let Some(mut body) = sent.body.take() {

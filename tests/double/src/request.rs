@@ -16,6 +16,8 @@ pub(crate) struct Asked {
     /// The date that was signed, `20261121T153448Z`, in a header; presigned requests have their own rules.
     pub date: Option<String>,
     pub has_trailer: bool,
+    /// Whether anything may be another afterwards.
+    pub changes: bool,
     pub content_length: Option<u64>,
 }
 
@@ -37,6 +39,7 @@ impl Asked {
             token: header(headers, "x-amz-security-token").or_else(|| query.owned("X-Amz-Security-Token")),
             date: header(headers, "authorization").and_then(|_| header(headers, "x-amz-date")),
             has_trailer: headers.contains_key("x-amz-trailer"),
+            changes: parts.method != Method::GET && parts.method != Method::HEAD,
             content_length: header(headers, "content-length").and_then(|length| length.parse().ok()),
         }
     }

@@ -13,7 +13,7 @@ use crate::{
     view::{self, ObjectView, UploadView},
 };
 use hyper::{server::conn::http1, service::service_fn};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use s3s::{
     config::{S3Config, StaticConfigProvider},
     service::S3ServiceBuilder,
@@ -117,7 +117,7 @@ impl Double {
 
     /// The uploads of a bucket that are under way, by key.
     pub fn uploads(&self, bucket: &str) -> Vec<UploadView> {
-        lock(&self.shared.buckets).get(bucket).map(view::uploads).unwrap_or_default()
+        self.shared.bucket(bucket, |bucket| Ok(view::uploads(bucket))).unwrap_or_default()
     }
 
     /// Takes an object away behind everyone's back. Whether there was one.
@@ -276,9 +276,9 @@ async fn serve(listener: TcpListener, front: Front) {
                 let _ = stream.set_nodelay(true);
                 let front = front.clone();
                 let service = service_fn(move |request| front.clone().answer(request));
-                connections.spawn(
-                    http1::Builder::new().timer(TokioTimer::new()).serve_connection(TokioIo::new(stream), service),
-                );
+                // Connections may idle for as long as a test likes.
+                let http = http1::Builder::new().header_read_timeout(None).serve_connection(TokioIo::new(stream), service);
+                connections.spawn(http);
             }
             Some(_) = connections.join_next() => (),
         }

@@ -2,7 +2,7 @@
 
 use crate::{
     clock::Clock,
-    content::{Blob, Content},
+    content::{Blob, Content, Place},
     keys::Keys,
     log::Log,
     options::{Options, Persona, Thaw},
@@ -10,13 +10,17 @@ use crate::{
     sums::{Algorithm, Sums},
 };
 use s3s::{S3Result, dto, s3_error};
+use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeMap, HashMap},
-    path::PathBuf,
+    fs, io,
+    path::Path,
     sync::{Arc, Mutex, MutexGuard, atomic::AtomicU64},
     time::{Duration, SystemTime},
 };
 
+/// The file in which everything is written down.
+const STATE: &str = "state.json";
 const DAY: u64 = 24 * 3600;
 
 /// A lock whose poison does not matter: a test that panicked has failed already.
@@ -34,23 +38,27 @@ pub(crate) struct Shared {
     pub script: Mutex<Script>,
     pub thaw: Mutex<Thaw>,
     pub min_part_size: AtomicU64,
-    pub memory_max: usize,
-    pub directory: PathBuf,
+    pub place: Place,
+    saving: Mutex<()>,
     pub next_id: AtomicU64,
     /// Goes last, with all files in it.
     pub _temporary: Option<tempfile::TempDir>,
 }
 
 impl Shared {
-    pub fn new(options: &Options) -> std::io::Result<Shared> {
+    pub fn new(options: &Options) -> io::Result<Shared> {
         let temporary = match options.directory {
             Some(_) => None,
             None => Some(tempfile::Builder::new().prefix("s3-double-").tempdir()?),
         };
         let directory =
             options.directory.clone().or_else(|| Some(temporary.as_ref()?.path().to_owned())).unwrap_or_default();
+        let mut buckets = if options.persist { load(&directory)? } else { BTreeMap::new() };
+        for name in &options.buckets {
+            buckets.entry(name.clone()).or_default();
+        }
         Ok(Shared {
-            buckets: Mutex::new(options.buckets.iter().map(|name| (name.clone(), Bucket::default())).collect()),
+            buckets: Mutex::new(buckets),
             clock: Clock::default(),
             keys: Arc::new(Mutex::new(Keys::new(&options.keys))),
             log: Log::default(),
@@ -58,11 +66,24 @@ impl Shared {
             script: Mutex::new(Script::default()),
             thaw: Mutex::new(options.thaw),
             min_part_size: AtomicU64::new(options.min_part_size),
-            memory_max: options.memory_max,
-            directory,
+            place: Place { directory, memory_max: options.memory_max, outlives: options.persist },
+            saving: Mutex::default(),
             next_id: AtomicU64::new(1),
             _temporary: temporary,
         })
+    }
+
+    /// Writes everything down for a later server, if there is to be one.
+    pub fn save(&self) -> io::Result<()> {
+        if !self.place.outlives {
+            return Ok(());
+        }
+        let _one_at_a_time = lock(&self.saving);
+        let written = serde_json::to_vec(&*lock(&self.buckets))?;
+        let new = self.place.directory.join(format!("{STATE}.new"));
+        fs::write(&new, written)?;
+        #[allow(clippy::disallowed_methods, reason = "a double may lose its state in a power cut")]
+        fs::rename(new, self.place.directory.join(STATE))
     }
 
     pub fn persona(&self) -> Persona {
@@ -72,7 +93,10 @@ impl Shared {
     /// Works on a bucket; nothing else changes meanwhile.
     pub fn bucket<T>(&self, name: &str, work: impl FnOnce(&mut Bucket) -> S3Result<T>) -> S3Result<T> {
         let mut buckets = lock(&self.buckets);
-        work(buckets.get_mut(name).ok_or_else(|| s3_error!(NoSuchBucket, "The specified bucket does not exist"))?)
+        let bucket = buckets.get_mut(name);
+        let bucket = bucket.ok_or_else(|| s3_error!(NoSuchBucket, "The specified bucket does not exist"))?;
+        bucket.abort_old_uploads(self.clock.now());
+        work(bucket)
     }
 
     /// Works on an object that exists.
@@ -87,8 +111,17 @@ impl Shared {
     }
 }
 
+/// What an earlier server wrote down.
+fn load(directory: &Path) -> io::Result<BTreeMap<String, Bucket>> {
+    match fs::read(directory.join(STATE)) {
+        Ok(written) => Ok(serde_json::from_slice(&written)?),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(BTreeMap::new()),
+        Err(error) => Err(error),
+    }
+}
+
 /// A bucket.
-#[derive(Default)]
+#[derive(Default, Serialize, Deserialize)]
 pub(crate) struct Bucket {
     /// `Enabled` or `Suspended`, once it was ever set.
     pub versioning: Option<String>,
@@ -150,6 +183,18 @@ impl Bucket {
         Some(Retention { mode: rule.mode.as_ref()?.as_str().to_owned(), until: until.into() })
     }
 
+    /// What the lifecycle rule `AbortIncompleteMultipartUpload` does. Of rules only this one is acted upon.
+    fn abort_old_uploads(&mut self, now: SystemTime) {
+        for rule in self.lifecycle.iter().flatten().filter(|rule| rule.status.as_str() == "Enabled") {
+            let days = rule.abort_incomplete_multipart_upload.as_ref().and_then(|rule| rule.days_after_initiation);
+            let Some(days) = days.and_then(|days| u64::try_from(days).ok()) else { continue };
+            let filter = rule.filter.as_ref().and_then(|filter| filter.prefix.as_deref());
+            let prefix = filter.or(rule.prefix.as_deref()).unwrap_or_default();
+            let old = |upload: &Upload| upload.at + Duration::from_secs(DAY * days) <= now;
+            self.uploads.retain(|_, upload| !(upload.key.starts_with(prefix) && old(upload)));
+        }
+    }
+
     pub fn upload(&self, id: &str, key: &str) -> S3Result<&Upload> {
         self.uploads.get(id).filter(|upload| upload.key == key).ok_or_else(no_such_upload)
     }
@@ -163,7 +208,7 @@ pub(crate) fn no_such_upload() -> s3s::S3Error {
 }
 
 /// What is said about an object when its upload begins.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct About {
     pub class: String,
     pub metadata: HashMap<String, String>,
@@ -173,14 +218,14 @@ pub(crate) struct About {
 }
 
 /// Until when a version may not be deleted.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Retention {
     pub mode: String,
     pub until: dto::Timestamp,
 }
 
 /// A version of an object, or the mark that it was deleted.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Object {
     pub version: Option<String>,
     pub is_marker: bool,
@@ -244,7 +289,7 @@ pub(crate) enum Reading {
 }
 
 /// A thaw that was asked for.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(crate) struct Thawed {
     pub ready: SystemTime,
     pub days: i32,
@@ -257,7 +302,7 @@ impl Thawed {
 }
 
 /// What remains known of a part once its object is complete.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct PartShape {
     pub number: i32,
     pub size: u64,
@@ -265,7 +310,7 @@ pub(crate) struct PartShape {
 }
 
 /// A part of an upload that is under way.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Part {
     pub blob: Blob,
     pub md5: [u8; 16],
@@ -276,7 +321,7 @@ pub(crate) struct Part {
 }
 
 /// An upload that is under way.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Upload {
     pub key: String,
     pub about: About,
@@ -287,7 +332,7 @@ pub(crate) struct Upload {
 }
 
 /// What Complete answered.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Completed {
     pub key: String,
     pub etag: String,

@@ -6,10 +6,11 @@ use s3s::{
     checksum::ChecksumHasher,
     crypto::{Checksum as _, Md5},
 };
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// A checksum algorithm of S3.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Algorithm {
     /// CRC-32 as zlib and Ethernet know it.
     Crc32,

@@ -6,7 +6,11 @@ use archiver_s3_double::{Double, Options, Thaw, sums};
 use aws_sdk_s3::{
     Client,
     primitives::ByteStream,
-    types::{GlacierJobParameters, OptionalObjectAttributes, RestoreRequest, RestoreStatus, StorageClass, Tier},
+    types::{
+        AbortIncompleteMultipartUpload, BucketLifecycleConfiguration, CompletedMultipartUpload, CompletedPart,
+        ExpirationStatus, GlacierJobParameters, LifecycleRule, LifecycleRuleFilter, OptionalObjectAttributes,
+        RestoreRequest, RestoreStatus, StorageClass, Tier,
+    },
 };
 use common::{BUCKET, client, put, refusal};
 use std::time::Duration;
@@ -124,6 +128,30 @@ async fn signatures_age_by_a_clock_of_their_own() {
 }
 
 #[tokio::test]
+async fn uploads_are_aborted_when_a_lifecycle_rule_says_so() {
+    let double = Double::start(Options::default()).await;
+    let client = client(&double);
+    let abort = AbortIncompleteMultipartUpload::builder().days_after_initiation(7).build();
+    let filter = LifecycleRuleFilter::builder().prefix("a/").build();
+    let rule = LifecycleRule::builder().status(ExpirationStatus::Enabled).filter(filter);
+    let rule = rule.abort_incomplete_multipart_upload(abort).build().unwrap();
+    let rules = BucketLifecycleConfiguration::builder().rules(rule).build().unwrap();
+    let set = client.put_bucket_lifecycle_configuration().bucket(BUCKET).lifecycle_configuration(rules);
+    set.send().await.unwrap();
+    for key in ["a/1", "b/1"] {
+        client.create_multipart_upload().bucket(BUCKET).key(key).send().await.unwrap();
+    }
+    let left = || async {
+        let list = client.list_multipart_uploads().bucket(BUCKET).send().await.unwrap();
+        list.uploads().iter().map(|upload| upload.key().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    double.clock().advance(HOUR * 24 * 7 - HOUR);
+    assert_eq!(left().await, ["a/1", "b/1"]);
+    double.clock().advance(HOUR);
+    assert_eq!(left().await, ["b/1"]);
+}
+
+#[tokio::test]
 async fn lists_come_in_pages() {
     let double = Double::start(Options::default().small_parts()).await;
     let client = client(&double);
@@ -131,20 +159,25 @@ async fn lists_come_in_pages() {
         put(&client, key, b"x").await;
         client.create_multipart_upload().bucket(BUCKET).key(key).send().await.unwrap();
     }
-    let mut seen = Vec::new();
-    let mut token = None;
-    for page in 1.. {
-        let list = client.list_objects_v2().bucket(BUCKET).delimiter("/").max_keys(2).set_continuation_token(token);
-        let list = list.send().await.unwrap();
-        seen.extend(list.common_prefixes().iter().map(|group| group.prefix().unwrap().to_owned()));
-        seen.extend(list.contents().iter().map(|object| object.key().unwrap().to_owned()));
-        token = list.next_continuation_token.clone();
-        if token.is_none() {
-            assert_eq!(page, 2);
-            break;
+    // A group may end a page, begin one, or stand in the middle.
+    for (max, pages) in [(1, 4), (2, 2), (3, 2)] {
+        let (mut seen, mut token, mut page) = (Vec::new(), None, 0);
+        loop {
+            let list = client.list_objects_v2().bucket(BUCKET).delimiter("/").max_keys(max);
+            let list = list.set_continuation_token(token).send().await.unwrap();
+            seen.extend(list.common_prefixes().iter().map(|group| group.prefix().unwrap().to_owned()));
+            seen.extend(list.contents().iter().map(|object| object.key().unwrap().to_owned()));
+            page += 1;
+            assert!(page < 10, "it never ends: {seen:?}");
+            token = list.next_continuation_token.clone();
+            if token.is_none() {
+                break;
+            }
         }
+        // Groups and objects come apart, so only the pages are in order.
+        seen.sort();
+        assert_eq!((page, seen.as_slice()), (pages, &["a/", "b", "c/", "d"].map(str::to_owned)[..]), "{max}");
     }
-    assert_eq!(seen, ["a/", "b", "c/", "d"]);
 
     let mut seen = Vec::new();
     let (mut key, mut id) = (None, None);
@@ -183,4 +216,37 @@ async fn large_objects_are_in_files_that_go_with_them() {
     assert_eq!(files(), 0);
     drop(double);
     std::fs::remove_dir(&directory).unwrap();
+}
+
+#[tokio::test]
+async fn a_later_server_finds_what_an_earlier_one_kept() {
+    let directory = std::env::temp_dir().join(format!("s3-double-kept-{}", std::process::id()));
+    std::fs::create_dir_all(&directory).unwrap();
+    let options = Options { directory: Some(directory.clone()), memory_max: 1000, persist: true, ..Options::default() };
+    let first = Double::start(options.clone().small_parts()).await;
+    let large = common::noise(5000, 1);
+    put(&client(&first), "small", b"in memory").await;
+    put(&client(&first), "large", &large).await;
+    let begun = client(&first).create_multipart_upload().bucket(BUCKET).key("parts").send().await.unwrap();
+    let id = begun.upload_id().unwrap();
+    let part = client(&first).upload_part().bucket(BUCKET).key("parts").upload_id(id).part_number(1);
+    let part = part.body(ByteStream::from(large.clone())).send().await.unwrap();
+    drop(first);
+
+    let second = Double::start(options.clone()).await;
+    assert_eq!(second.object_bytes(BUCKET, "small").unwrap(), b"in memory");
+    assert!(second.object_bytes(BUCKET, "large").unwrap() == large);
+    let listed = client(&second).list_parts().bucket(BUCKET).key("parts").upload_id(id).send().await.unwrap();
+    assert_eq!(listed.parts()[0].e_tag(), part.e_tag());
+    let part = CompletedPart::builder().part_number(1).set_e_tag(part.e_tag).build();
+    let list = CompletedMultipartUpload::builder().parts(part).build();
+    let complete = client(&second).complete_multipart_upload().bucket(BUCKET).key("parts").upload_id(id);
+    complete.multipart_upload(list).send().await.unwrap();
+    assert!(second.object_bytes(BUCKET, "parts").unwrap() == large);
+    drop(second);
+
+    let none = Double::start(Options { persist: false, ..options }).await;
+    assert!(none.objects(BUCKET).is_empty());
+    drop(none);
+    std::fs::remove_dir_all(&directory).unwrap();
 }

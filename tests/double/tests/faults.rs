@@ -2,13 +2,14 @@
 
 mod common;
 
-use archiver_s3_double::{Act, Closing, Double, Flip, Options, Rule, sums};
+use archiver_s3_double::{ACCESS_KEY, Act, Closing, Double, Flip, Options, Proxy, Rule, SECRET_KEY, sums};
 use aws_sdk_s3::{
     Client,
+    config::Credentials,
     primitives::ByteStream,
     types::{ChecksumMode, CompletedMultipartUpload, CompletedPart},
 };
-use common::{BUCKET, client, noise, put, refusal};
+use common::{BUCKET, client, client_of, noise, put, refusal};
 use std::time::{Duration, Instant};
 
 async fn start() -> (Double, Client) {
@@ -60,6 +61,21 @@ async fn a_refusal_has_its_status_and_code_and_does_nothing() {
     assert!(double.objects(BUCKET).is_empty());
     assert_eq!(try_put(&client, "k").await.0, 200, "every rule was for once");
     assert_eq!(double.log()[0].code.as_deref(), Some("SlowDown"));
+}
+
+#[tokio::test]
+async fn a_refusal_comes_after_the_body_or_before_it() {
+    let (double, client) = start().await;
+    for early in [false, true] {
+        double.clear_script();
+        let act = Act::Refuse { code: "SlowDown".into(), status: None, headers: Default::default(), early };
+        double.script(Rule::new(act));
+        let sent = client.put_object().bucket(BUCKET).key("k").body(ByteStream::from(noise(8 << 20, 1))).send().await;
+        // An early answer may be lost with the connection, as in real life.
+        assert!(matches!(refusal(sent).0, 503) || early);
+        let entry = double.log().pop().unwrap();
+        assert_eq!((entry.status, entry.received), (Some(503), if early { 0 } else { 8 << 20 }));
+    }
 }
 
 #[tokio::test]
@@ -198,8 +214,18 @@ async fn truncated_answers_are_shorter_than_announced() {
     assert!(matches!(end, Some(Err(_))), "it ended well");
     assert!(came == bytes[..300_000], "{} bytes came", came.len());
 
-    double.script(Rule::new(Act::Truncate { after: 0 }).on("ListObjectsV2"));
-    assert!(client.list_objects_v2().bucket(BUCKET).send().await.is_err());
+    // The heads are alike, so that what differs is the body.
+    let proxy = Proxy::start(double.address());
+    let through = client_of(&proxy.endpoint(), Credentials::new(ACCESS_KEY, SECRET_KEY, None, None, "test"));
+    let mut came = Vec::new();
+    for after in [10, 60] {
+        double.clear_script();
+        double.script(Rule::new(Act::Truncate { after }).on("ListObjectsV2"));
+        let before = proxy.passed().down;
+        assert!(through.list_objects_v2().bucket(BUCKET).send().await.is_err(), "{after}");
+        came.push(proxy.passed().down - before);
+    }
+    assert_eq!(came[1] - came[0], 50);
 }
 
 #[tokio::test]
@@ -210,6 +236,11 @@ async fn hanging_lasts_until_the_client_gives_up_and_delays_pass() {
     assert!(hanging.is_err(), "it was answered");
     let entry = &double.log()[0];
     assert_eq!((entry.status, entry.received), (None, 5));
+
+    double.script(Rule::new(Act::Hang { read: false }).key("deaf"));
+    let sent = client.put_object().bucket(BUCKET).key("deaf").body(ByteStream::from(noise(8 << 20, 1))).send();
+    assert!(tokio::time::timeout(Duration::from_millis(300), sent).await.is_err(), "it was answered");
+    assert_eq!(double.log()[1].received, 0);
 
     let delay = Duration::from_millis(200);
     double.script(Rule::new(Act::Nothing).key("slow").delay(delay).delay_answer(delay));

@@ -50,6 +50,12 @@ impl Program {
         serde_json::from_str(&answer).unwrap()
     }
 
+    /// Whether it was still there to be told.
+    fn terminate(&mut self) -> bool {
+        let gone = self.child.try_wait().is_ok_and(|ended| ended.is_some());
+        !gone && Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status().unwrap().success()
+    }
+
     /// What a HEAD of a bucket is answered: 403 from an honest server, as nobody signed it.
     fn status(&self) -> u16 {
         self.ask("HEAD", "/photos", "").0
@@ -58,8 +64,10 @@ impl Program {
 
 impl Drop for Program {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        // Killed outright it would leave its temporary directory behind.
+        if self.terminate() {
+            let _ = self.child.wait();
+        }
     }
 }
 
@@ -126,8 +134,11 @@ fn the_script_on_disk_is_read_again_when_it_changes() {
 #[test]
 fn it_stops_on_sigterm_and_refuses_what_it_does_not_know() {
     let mut program = Program::start(&["--bucket", "photos"]);
-    let told = Command::new("kill").args(["-TERM", &program.child.id().to_string()]).status().unwrap();
-    assert!(told.success());
+    assert!(program.terminate());
+    assert!(program.child.wait().unwrap().success());
+
+    // Standard input is empty here from the beginning.
+    let mut program = Program::start(&["--bucket", "photos", "--stdin"]);
     assert!(program.child.wait().unwrap().success());
 
     for wrong in [&["--bukket", "photos"][..], &["--persona", "{\"no_cheksums\": true}"], &["--listen"]] {
