@@ -20,9 +20,14 @@ pub enum LogMonitor {
     Journal,
 }
 
+/// The level of everything that is not ours.
+const LIBRARIES: &str = "warn";
+
 /// Begins logging, for the rest of the process. `level`: `error`, `warn`, `info`, `debug` or `trace`.
 pub fn init(level: &str) -> LogMonitor {
-    let filter = EnvFilter::try_new(level).unwrap_or_else(|_| EnvFilter::new("info"));
+    // What libraries have to say is for whoever looks for a defect; some of them say which keys they found.
+    let own = format!("{},{}={level}", LIBRARIES, env!("CARGO_CRATE_NAME"));
+    let filter = EnvFilter::try_new(own).unwrap_or_else(|_| EnvFilter::new("info"));
     let registry = tracing_subscriber::registry().with(filter);
     // systemd sets it when stderr is a stream to the journal.
     let journal = std::env::var_os("JOURNAL_STREAM").and_then(|_| tracing_journald::layer().ok());
