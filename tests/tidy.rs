@@ -31,6 +31,13 @@ const DOORS: &[(&str, &[&str])] = &[
     ("tracing_journald", &["log.rs"]),
     ("tracing_subscriber", &["log.rs"]),
     ("crc_fast", &["vault/checksum.rs"]),
+    ("aws_config", &["vault/s3/"]),
+    ("aws_credential_types", &["vault/s3/"]),
+    ("aws_runtime", &["vault/s3/"]),
+    ("aws_sdk_s3", &["vault/s3/"]),
+    ("aws_smithy_http_client", &["vault/s3/"]),
+    ("aws_smithy_runtime_api", &["vault/s3/"]),
+    ("http_body", &["vault/s3/"]),
 ];
 
 /// Only these may switch the compiler's checks off.

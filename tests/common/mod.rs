@@ -4,6 +4,7 @@
 //! Nothing here uses the library: what the program did is looked at from outside.
 #![allow(dead_code)]
 
+pub mod server;
 pub mod snapshot;
 
 use serde_json::Value;
@@ -39,6 +40,8 @@ pub struct Setup {
     pub method: String,
     /// The lines of `[encrypt]`.
     pub encrypt: String,
+    /// Of the vault; a directory of the world without it.
+    pub url: Option<String>,
     /// More lines of `[vault]`.
     pub vault: String,
     /// More sections, at the end.
@@ -116,6 +119,7 @@ impl World {
             pack: "checkpoint = \"1MiB\"".to_owned(),
             method: "xz".to_owned(),
             encrypt,
+            url: None,
             vault: String::new(),
             more: String::new(),
         };
@@ -124,16 +128,14 @@ impl World {
 
     /// The configuration file, written anew from `setup`.
     pub fn config(&self) -> PathBuf {
-        let Setup { max_size, cap, source, pack, method, encrypt, vault, more } = &self.setup;
+        let Setup { max_size, cap, source, pack, method, encrypt, url, vault, more } = &self.setup;
+        let url = url.clone().unwrap_or_else(|| format!("file://{}", self.vault.display()));
         let level = if method == "none" { "" } else { "level = 1" };
         let text = format!(
             "state = {:?}\n[staging]\npath = {:?}\ncap = \"{cap}\"\n[[source]]\nname = \"data\"\npath = {:?}\n{source}\n\
              [pack]\nmax_size = \"{max_size}\"\n{pack}\n[compress]\nmethod = \"{method}\"\n{level}\n[encrypt]\n{encrypt}\n\
-             [vault]\nurl = \"file://{}\"\nhost = \"nas1\"\n{vault}\n{more}\n",
-            self.state,
-            self.staging,
-            self.source,
-            self.vault.display()
+             [vault]\nurl = \"{url}\"\nhost = \"nas1\"\n{vault}\n{more}\n",
+            self.state, self.staging, self.source,
         );
         let file = self.root.path().join("archiver.toml");
         fs::write(&file, text).unwrap();

@@ -6,7 +6,7 @@ mod uploads;
 
 use super::{Cause, Key, ObjectSpec, Vault, VaultResult, checksum::crc64, payload::Payload};
 pub use objects::*;
-use std::{any::Any, collections::BTreeMap, sync::Arc};
+use std::{any::Any, collections::BTreeMap, pin::Pin, sync::Arc};
 pub use uploads::*;
 
 /// An empty vault under test.
@@ -21,11 +21,17 @@ pub struct Subject {
     pub guard: Box<dyn Any + Send + Sync>,
 }
 
+/// Each promise by its name, for whoever runs them otherwise than as tests.
+pub type Promise = (&'static str, for<'a> fn(&'a Subject) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>>);
+
 /// One test for every promise. The argument makes a [`Subject`] inside of an async function.
 #[macro_export]
 macro_rules! vault_conformance {
     ($subject:expr) => {
-        $crate::vault_conformance! { $subject;
+        $crate::vault_conformance! { @list tests $subject }
+    };
+    (@list $form:ident $($argument:expr)?) => {
+        $crate::vault_conformance! { @$form $($argument)?;
             what_is_put_is_found, put_never_overwrites, of_many_that_put_one_wins, other_bytes_are_not_put,
             an_empty_object_is_one, metadata_and_class_are_kept, long_keys_are_kept, nothing_is_told_as_nothing,
             ranges_end_with_the_object, delete_may_be_repeated, lists_are_in_order_and_paged,
@@ -36,7 +42,7 @@ macro_rules! vault_conformance {
             uploads_are_listed_until_they_end,
         }
     };
-    ($subject:expr; $($promise:ident,)*) => {
+    (@tests $subject:expr; $($promise:ident,)*) => {
         $(
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $promise() {
@@ -44,6 +50,13 @@ macro_rules! vault_conformance {
             }
         )*
     };
+    (@promises; $($promise:ident,)*) => {
+        vec![$((stringify!($promise), |subject| Box::pin($promise(subject)))),*]
+    };
+}
+
+pub fn promises() -> Vec<Promise> {
+    crate::vault_conformance! { @list promises }
 }
 
 const KEPT: &str = "what a vault promises to do";
