@@ -60,12 +60,14 @@ pub struct Failure {
     pub fate: Fate,
     pub trouble: Trouble,
     pub waits: Waits,
+    /// It came further than ever before it failed, so it is not the next failure in a row.
+    pub progressed: bool,
     pub error: Box<dyn Error + Send + Sync>,
 }
 
 impl<E: Fateful> From<E> for Failure {
     fn from(err: E) -> Failure {
-        Failure { fate: err.fate(), trouble: err.trouble(), waits: err.waits(), error: Box::new(err) }
+        Failure { fate: err.fate(), trouble: err.trouble(), waits: err.waits(), progressed: false, error: Box::new(err) }
     }
 }
 
@@ -76,7 +78,7 @@ impl Failure {
     }
 
     pub fn new(fate: Fate, trouble: Trouble, what: impl Into<String>) -> Failure {
-        Failure { fate, trouble, waits: fate.into(), error: what.into().into() }
+        Failure { fate, trouble, waits: fate.into(), progressed: false, error: what.into().into() }
     }
 
     pub fn chain(&self) -> String {
@@ -125,6 +127,8 @@ pub struct Context {
     /// Cancels what runs on the async workers; told together with `stop`.
     pub cancel: CancellationToken,
     pub host: String,
+    /// The object under way, and the most bytes of it that the vault has held.
+    pub reached: Mutex<(String, u64)>,
     began: Instant,
     ended: Mutex<Option<Ended>>,
     lost: AtomicU64,
@@ -174,6 +178,7 @@ impl Context {
             bell: Bell::default(),
             cancel,
             host,
+            reached: Mutex::default(),
             began: Instant::now(),
             ended: Mutex::new(None),
             lost: AtomicU64::new(0),

@@ -15,7 +15,15 @@ use crate::{
     upload::Parcel,
     vault::{Key, ObjectSpec, checksum::BlockSums, payload::Payload},
 };
-use std::{collections::BTreeMap, path::PathBuf, sync::mpsc::Receiver};
+use std::{
+    collections::BTreeMap,
+    path::PathBuf,
+    sync::{
+        PoisonError,
+        atomic::{AtomicU64, Ordering},
+        mpsc::Receiver,
+    },
+};
 
 /// The class of what must be readable at once.
 pub(super) const STANDARD: &str = "STANDARD";
@@ -119,9 +127,27 @@ pub(super) struct Sending<'a> {
 pub(super) fn deliver(ctx: &Context, Sending { key, file, sums, class, labels }: Sending<'_>) -> Result<(), Failure> {
     let spec = ObjectSpec { metadata: labels, ..spec(sums.len(), sums.whole(), class) };
     let parcel = Parcel { key: key.clone(), file, spec, sums: sums.clone() };
-    let progress = |bytes| ctx.monitor.progress(Step::Upload, bytes);
-    ctx.runtime.block_on(ctx.uploader.deliver(&parcel, &ctx.cancel, &progress))?;
-    Ok(())
+    let held = AtomicU64::new(0);
+    let progress = |bytes| {
+        held.fetch_add(bytes, Ordering::Relaxed);
+        ctx.monitor.progress(Step::Upload, bytes);
+    };
+    match ctx.runtime.block_on(ctx.uploader.deliver(&parcel, &ctx.cancel, &progress)) {
+        Ok(_) => Ok(()),
+        Err(err) => Err(Failure { progressed: reached(ctx, key, held.into_inner()), ..err.into() }),
+    }
+}
+
+/// Whether the vault holds more of an object than ever. A large one takes days, on which short failures are no long
+/// one; but one that begins anew again and again gets nowhere.
+fn reached(ctx: &Context, key: &Key, held: u64) -> bool {
+    let mut reached = ctx.reached.lock().unwrap_or_else(PoisonError::into_inner);
+    if reached.0 != key.as_str() {
+        *reached = (key.to_string(), 0);
+    }
+    let further = held > reached.1;
+    reached.1 = reached.1.max(held);
+    further
 }
 
 impl crate::fate::Fateful for crate::vault::KeyError {

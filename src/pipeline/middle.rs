@@ -246,7 +246,7 @@ fn read_failure(err: io::Error) -> Failure {
         () if is_lost(&err) => Fate::Rotten,
         () => Fate::Retry,
     };
-    Failure { fate, trouble: Trouble::Staging, waits: fate.into(), error: Box::new(err) }
+    Failure { fate, trouble: Trouble::Staging, waits: fate.into(), progressed: false, error: Box::new(err) }
 }
 
 /// Runs a transform from a file to a draft, from the draft's mark if there is one, and proves the draft by

@@ -33,6 +33,9 @@ impl Patience {
             Fate::Operator | Fate::Retry => {}
         }
         self.troubled = Some(failure.trouble);
+        if failure.progressed {
+            self.backoff.succeeded();
+        }
         let limit = Limit::of(ctx.options.once, ctx.options.give_up_after);
         let Some(wait) = self.backoff.failed(failure.waits, failure.fate, (ctx.clock)(), limit, chance()) else {
             ctx.give_up(failure.trouble, &failure.chain());
