@@ -5,9 +5,11 @@ use crate::vault::{
     checksum::{BlockSums, CHECK_SIZE},
 };
 
-/// S3's limits: at most 10,000 parts, each of at most 5 GiB; the largest power of two below that is 4 GiB.
+/// S3's limits: at most 10,000 parts, each of at most 5 GiB, which makes objects of 48.8 TiB.
 pub const PART_COUNT_MAX: u64 = 10_000;
-pub const PART_SIZE_MAX: u64 = 4 << 30;
+pub const PART_SIZE_MAX: u64 = 5 << 30;
+/// The largest power of two below.
+const PART_POWER_MAX: u64 = 4 << 30;
 
 // The checksum of every part must follow from those of its blocks, and S3 takes no smaller parts than 5 MiB.
 const _: () =
@@ -24,10 +26,14 @@ pub struct Span {
 }
 
 /// Bytes of every part but the last: a power of two, at least `wanted` unless that is too much, that keeps the
-/// object within [`PART_COUNT_MAX`] parts. `None` when none does: no vault takes such an object.
+/// object within [`PART_COUNT_MAX`] parts; for the very largest objects [`PART_SIZE_MAX`]. `None` when none does: no
+/// vault takes such an object.
 pub fn part_size(size: u64, wanted: u64) -> Option<u64> {
     let needed = size.div_ceil(PART_COUNT_MAX);
-    (needed <= PART_SIZE_MAX).then(|| needed.max(CHECK_SIZE).max(wanted.min(PART_SIZE_MAX)).next_power_of_two())
+    if needed <= PART_POWER_MAX {
+        return Some(needed.max(CHECK_SIZE).max(wanted.min(PART_POWER_MAX)).next_power_of_two());
+    }
+    (needed <= PART_SIZE_MAX).then_some(PART_SIZE_MAX)
 }
 
 /// Whether an upload with such parts can go on.
@@ -88,7 +94,9 @@ mod tests {
         check(512 * GIB, 64 * MIB, Some(64 * MIB));
         check(512 * GIB, 8 * MIB, Some(64 * MIB));
         check(40_000 * GIB, 0, Some(4 * GIB));
-        check(40_000 * GIB + 1, 0, None);
+        check(40_000 * GIB + 1, 0, Some(5 * GIB));
+        check(50_000 * GIB, 0, Some(5 * GIB));
+        check(50_000 * GIB + 1, 0, None);
         check(u64::MAX, 0, None);
         check(1, u64::MAX, Some(4 * GIB));
     }

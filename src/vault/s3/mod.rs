@@ -38,9 +38,6 @@ use std::{
     time::Duration,
 };
 
-/// The largest object of S3, bytes: 10,000 parts of 5 GiB.
-pub const OBJECT_SIZE_MAX: u64 = 10_000 * (5 << 30);
-
 /// How long to wait for what.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Patience {
