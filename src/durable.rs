@@ -46,6 +46,20 @@ pub fn create(path: &Path) -> Result<File, DurableError> {
     OpenOptions::new().read(true).write(true).create_new(true).mode(FILE_MODE).open(path).map_err(at("create", path))
 }
 
+/// What is left of a filesystem for us.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Free {
+    pub bytes: u64,
+    /// Files that can still be made; `None` where the filesystem makes room for them as it goes.
+    pub files: Option<u64>,
+}
+
+pub fn free(path: &Path) -> Result<Free, DurableError> {
+    let told = rustix::fs::statvfs(path).map_err(|errno| at("examine", path)(errno.into()))?;
+    let files = (told.f_files != 0).then_some(told.f_favail);
+    Ok(Free { bytes: told.f_bavail.saturating_mul(told.f_frsize), files })
+}
+
 /// Creates a directory that only we can enter, with those above it; what exists is left alone.
 pub fn create_dir(path: &Path) -> Result<(), DurableError> {
     if path.is_dir() {

@@ -43,6 +43,7 @@ pub mod path;
 pub mod name;
 pub mod window;
 pub mod notice;
+pub mod finding;
 // The disk.
 pub mod durable;
 pub mod staging;

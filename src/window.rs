@@ -70,6 +70,15 @@ impl Window {
         self.open.iter().map(|(begin, end)| u32::from(end - begin)).sum()
     }
 
+    /// The longest time in a row, in minutes, in which a week has it closed.
+    pub fn longest_closed_minutes(&self) -> u32 {
+        let following = self.open.iter().skip(1).map(|(begin, _)| *begin);
+        // After the last one comes the first one of the next week.
+        let following = following.chain(self.open.first().map(|(begin, _)| begin + WEEK_MINUTES));
+        let closed = self.open.iter().zip(following).map(|((_, end), begin)| u32::from(begin - end));
+        closed.max().unwrap_or(0)
+    }
+
     /// Whether the window is open while a clock on the wall shows this. `hour` is 0 to 23, `minute` 0 to 59.
     pub fn is_open(&self, weekday: Weekday, hour: u8, minute: u8) -> bool {
         debug_assert!(hour < 24 && minute < 60);

@@ -53,6 +53,7 @@ const PURE: &[&str] = &[
     "name.rs",
     "window.rs",
     "notice.rs",
+    "finding.rs",
     "stage.rs",
     "archive/cut.rs",
     "vault/policy.rs",

@@ -3,6 +3,7 @@
 mod aws_policy;
 mod check;
 mod decrypt;
+mod doctor;
 mod exceptions;
 mod ls;
 mod progress;
@@ -53,6 +54,8 @@ pub enum Command {
     Run(run::Args),
     /// Read the configuration and print every problem, or the effective settings
     Check(check::Args),
+    /// Try everything for real: vault rights, keys, staging, clock, mail
+    Doctor(doctor::Args),
     /// Print the AWS policies and bucket settings that an S3 vault needs, filled in, and what installs them
     AwsPolicy(aws_policy::Args),
     /// Tell what is going on, what waits, and what went wrong
@@ -119,6 +122,7 @@ impl Args {
         let done = match &self.command {
             Command::Run(args) => run::run(&self, args),
             Command::Check(args) => check::run(&self, args),
+            Command::Doctor(args) => doctor::run(&self, args),
             Command::AwsPolicy(args) => aws_policy::run(&self, args),
             Command::Status(args) => status::run(&self, args),
             Command::Ls(args) => ls::run(&self, args),

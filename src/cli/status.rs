@@ -5,13 +5,12 @@ use crate::{
     catalog::{Catalog, CatalogError, PassRow, PieceRow, PieceState},
     config::Settings,
     path::SourcePath,
+    staging,
     units::ByteSize,
 };
 use serde_json::{Value, json};
 use std::{
-    fs::{self, File},
     io::{Write, stdout},
-    os::unix::fs::MetadataExt,
     path::Path,
     thread,
     time::Duration,
@@ -70,8 +69,8 @@ fn gather(settings: &Settings, catalog: Option<&Catalog>) -> Result<Value, Faile
         });
     }
     Ok(json!({
-        "running": is_running(&settings.staging.path),
-        "staging": { "path": settings.staging.path, "used": used(&settings.staging.path), "cap": settings.staging.cap.0 },
+        "running": staging::is_in_use(&settings.staging.path),
+        "staging": { "path": settings.staging.path, "used": staging::used_below(&settings.staging.path), "cap": settings.staging.cap.0 },
         "sources": sources,
     }))
 }
@@ -139,20 +138,4 @@ fn show(status: &Value) -> Result<(), Failed> {
         )?;
     }
     Ok(out.flush()?)
-}
-
-/// Whether a daemon holds the lock of the staging directory.
-fn is_running(staging: &Path) -> bool {
-    File::open(staging.join("lock"))
-        .is_ok_and(|lock| rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockShared).is_err())
-}
-
-/// Allocated bytes in the staging directory, as far as we may look.
-fn used(dir: &Path) -> u64 {
-    let Ok(entries) = fs::read_dir(dir) else { return 0 };
-    entries
-        .filter_map(Result::ok)
-        .filter_map(|entry| entry.metadata().ok().map(|meta| (entry.path(), meta)))
-        .map(|(path, meta)| meta.blocks() * 512 + if meta.is_dir() { used(&path) } else { 0 })
-        .sum()
 }

@@ -1,5 +1,6 @@
 //! The daemon: puts the rooms together as the configuration says, and turns signals into ends.
 
+mod doctor;
 mod options;
 mod systemd;
 mod vault;
@@ -19,6 +20,7 @@ use std::{sync::Arc, time::Duration};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
+pub use doctor::doctor;
 pub use options::{foreseen, load};
 pub use vault::s3_options;
 

@@ -159,7 +159,7 @@ fn spec(source: &config::Source, run: &Run) -> SourceSpec {
     }
 }
 
-fn encrypt(settings: &Settings) -> Option<encrypt::Options> {
+pub fn encrypt(settings: &Settings) -> Option<encrypt::Options> {
     if settings.encrypt.method == Encryption::None {
         return None;
     }

@@ -27,7 +27,7 @@ mod sealing;
 mod spec;
 
 pub use backoff::{Backoff, Limit};
-pub use context::{Clock, Ended, Finish};
+pub use context::{Clock, Ended, Finish, random_id};
 pub use delivery::VAULT_ID;
 pub use ending::write_tree;
 pub use gate::{AlwaysOpen, WindowGate};

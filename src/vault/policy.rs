@@ -167,11 +167,12 @@ const HARMFUL: [&str; 5] =
 /// where another policy of the same user grants more.
 pub fn backup_host(scope: &Scope) -> Policy {
     const SEND: [&str; 3] = ["s3:PutObject", "s3:AbortMultipartUpload", "s3:ListMultipartUploadParts"];
-    const LOOK: [&str; 4] = [
+    const LOOK: [&str; 5] = [
         "s3:GetBucketLocation",
         "s3:GetBucketVersioning",
         "s3:GetBucketObjectLockConfiguration",
         "s3:GetLifecycleConfiguration",
+        "s3:GetEncryptionConfiguration",
     ];
     Policy::new(vec![
         allow("SendPiecesInParts", &SEND, vec![scope.objects_arn()]),
@@ -244,11 +245,25 @@ pub fn object_lock(retention_days: u32) -> Value {
 /// second in an upload window that is open so many minutes a week, and never less than [`ABORT_DAYS`]. An upload that
 /// the rule ends begins again, so too few days would keep a slow link from ever finishing a piece.
 pub fn abort_days(piece: u64, bandwidth: Option<u64>, open_minutes: u32) -> u32 {
-    let Some(bandwidth) = bandwidth else { return ABORT_DAYS };
-    const WEEK_DAYS: u128 = 7;
+    sending_days(2 * u128::from(piece), bandwidth, open_minutes).max(ABORT_DAYS)
+}
+
+/// Days before which no upload may be taken for given up: what the largest piece takes, and the longest time for which
+/// the window is closed, and one more; a week at least, so that a weekend without a line ends none.
+pub fn abort_days_least(piece: u64, bandwidth: Option<u64>, open_minutes: u32, closed_minutes: u32) -> u32 {
+    const DAY_MINUTES: u32 = 24 * 60;
+    let sending = sending_days(u128::from(piece), bandwidth, open_minutes);
+    sending.saturating_add(closed_minutes.div_ceil(DAY_MINUTES)).saturating_add(1).max(WEEK_DAYS)
+}
+
+const WEEK_DAYS: u32 = 7;
+
+/// Days that so many bytes take; none where nothing is known of the line.
+fn sending_days(bytes: u128, bandwidth: Option<u64>, open_minutes: u32) -> u32 {
+    let Some(bandwidth) = bandwidth else { return 0 };
     let sent_a_week = u128::from(bandwidth) * u128::from(open_minutes) * 60;
-    let days = (2 * WEEK_DAYS * u128::from(piece)).div_ceil(sent_a_week.max(1));
-    u32::try_from(days).unwrap_or(u32::MAX).max(ABORT_DAYS)
+    let days = (u128::from(WEEK_DAYS) * bytes).div_ceil(sent_a_week.max(1));
+    u32::try_from(days).unwrap_or(u32::MAX)
 }
 
 /// The shortest time that a class is billed for, in days: what is removed earlier is paid for all the same.

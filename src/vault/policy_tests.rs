@@ -167,6 +167,7 @@ fn each_party_may_do_its_work_and_nothing_else() {
         ("versioning is looked at", Request::bucket("GetBucketVersioning"), BACKUP),
         ("Object Lock is looked at", Request::bucket("GetBucketObjectLockConfiguration"), BACKUP),
         ("the lifecycle is looked at", Request::bucket("GetLifecycleConfiguration"), BACKUP),
+        ("the encryption is looked at", Request::bucket("GetEncryptionConfiguration"), BACKUP),
         ("the region is looked at", Request::bucket("GetBucketLocation"), BACKUP),
         ("another bucket is looked at", Request::of("GetBucketVersioning", "my-bucket2"), NOBODY),
         ("the policy is read", Request::bucket("GetBucketPolicy"), NOBODY),
@@ -327,5 +328,17 @@ fn an_upload_has_twice_the_time_that_it_needs() {
         (u64::MAX, Some(1), 1, u32::MAX),
     ] {
         assert_eq!(abort_days(piece, bandwidth, open_minutes), days, "{piece} at {bandwidth:?}, {open_minutes}");
+    }
+    for (piece, bandwidth, open_minutes, closed_minutes, days) in [
+        (512 * GIB, None, WEEK, 0, 7),
+        (512 * GIB, Some(10_000_000), WEEK, 0, 7),
+        (512 * GIB, None, 60, WEEK - 60, 8),
+        (512 * GIB, Some(100_000), WEEK, 0, 65),
+        // 22.3 days with their pauses, the longest of which takes 5.
+        (512 * GIB, Some(1_000_000), 2 * 24 * 60, 5 * 24 * 60, 29),
+        (u64::MAX, Some(1), 1, WEEK, u32::MAX),
+    ] {
+        let least = abort_days_least(piece, bandwidth, open_minutes, closed_minutes);
+        assert_eq!(least, days, "{piece} at {bandwidth:?}, {open_minutes}, {closed_minutes}");
     }
 }

@@ -103,6 +103,17 @@ fn a_window_without_a_gap_is_always_open() {
     for (text, minutes) in [("", 10_080), ("20:00-07:00", 7 * 660), ("Sat-Sun 00:00-24:00;Sun 23:00-01:00", 2_940)] {
         assert_eq!(window(text).open_minutes(), minutes, "{text}");
     }
+    for (text, minutes) in [
+        ("", 0),
+        ("00:00-23:59", 1),
+        ("20:00-07:00", 780),
+        ("Sat-Sun 00:00-24:00", 5 * 1_440),
+        ("Mon 00:00-01:00", 7 * 1_440 - 60),
+        ("Mon 12:00-13:00;Wed 12:00-13:00", 5 * 1_440 - 60),
+        ("Sun 23:00-01:00;Thu 00:00-12:00", 3 * 1_440 + 660),
+    ] {
+        assert_eq!(window(text).longest_closed_minutes(), minutes, "{text}");
+    }
     assert_eq!(Window::always().to_string(), "always");
     assert_eq!(window("20:00-07:00;Sat 08:00-09:00").to_string(), "20:00-07:00, Sat 08:00-09:00");
 }

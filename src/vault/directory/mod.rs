@@ -26,6 +26,7 @@ mod failure;
 mod list;
 mod object;
 mod place;
+mod probe;
 mod upload;
 
 #[cfg(test)]

@@ -46,6 +46,14 @@ impl Call {
     pub const LIST: Call = on_bucket("ListObjectsV2", "list what is below", "s3:ListBucket");
     pub const DELETE: Call = on_object("DeleteObject", "delete", "s3:DeleteObject");
     pub const THAW: Call = on_object("RestoreObject", "thaw", "s3:RestoreObject");
+    pub const VERSIONING: Call =
+        on_bucket("GetBucketVersioning", "look at the versioning of", "s3:GetBucketVersioning");
+    pub const LOCK: Call =
+        on_bucket("GetObjectLockConfiguration", "look at the lock of", "s3:GetBucketObjectLockConfiguration");
+    pub const LIFECYCLE: Call =
+        on_bucket("GetBucketLifecycleConfiguration", "look at the lifecycle of", "s3:GetLifecycleConfiguration");
+    pub const ENCRYPTION: Call =
+        on_bucket("GetBucketEncryption", "look at the encryption of", "s3:GetEncryptionConfiguration");
 }
 
 /// What the server, or the way to it, said.
@@ -114,7 +122,7 @@ impl Failure {
             None => String::new(),
         };
         let hint = match cause {
-            Cause::Setup => match header("x-amz-bucket-region") {
+            Cause::Setup => match header("x-amz-bucket-region").or_else(|| region_in(response.body().bytes())) {
                 Some(region) => format!("; the bucket is in {region:?}: write `region = \"{region}\"` in [vault]"),
                 None => String::new(),
             },
@@ -152,6 +160,15 @@ where
         source = err.source();
     }
     Failure::NoAnswer { call: call.name, hint, cause, source: Box::new(err) }
+}
+
+/// The region that a document of an error names: `<Region>eu-west-1</Region>`.
+fn region_in(body: Option<&[u8]>) -> Option<String> {
+    let text = std::str::from_utf8(body?).ok()?;
+    let (_, rest) = text.split_once("<Region>")?;
+    let (region, _) = rest.split_once("</Region>")?;
+    let is_plain = !region.is_empty() && region.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+    is_plain.then(|| region.to_owned())
 }
 
 /// How far the clocks are apart, by the server's own.
@@ -256,6 +273,15 @@ mod tests {
             (400, "InvalidArgument", Cause::Other),
         ] {
             assert_eq!(cause(status, code), expected, "{status} {code}");
+        }
+    }
+
+    #[test]
+    fn the_right_region_is_read_from_the_error() {
+        let body = b"<Error><Code>AuthorizationHeaderMalformed</Code><Region>eu-west-1</Region></Error>";
+        assert_eq!(region_in(Some(body)).as_deref(), Some("eu-west-1"));
+        for none in [None, Some(&b"<Region></Region>"[..]), Some(b"<Region>eu\"</Region>"), Some(b"<Region>eu")] {
+            assert_eq!(region_in(none), None, "{none:?}");
         }
     }
 

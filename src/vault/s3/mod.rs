@@ -13,6 +13,7 @@ mod client;
 mod credentials;
 mod failure;
 mod objects;
+mod probe;
 mod uploads;
 
 #[cfg(test)]
@@ -29,6 +30,7 @@ use aws_sdk_s3::{
 pub use credentials::Identity;
 use credentials::Reloading;
 use failure::{Call, Failure};
+pub use probe::Plan;
 use std::{
     error::Error,
     sync::{
