@@ -162,7 +162,10 @@ mod tests {
             }
         }
         let (tries, found) = tries(Fate::Operator, Limit::After(HOUR), Duration::from_secs(601), 1);
-        assert!(found && tries.last().is_some_and(|last| (601..=661).contains(&last.as_secs())), "What passes in time is no failure");
+        assert!(
+            found && tries.last().is_some_and(|last| (601..=661).contains(&last.as_secs())),
+            "What passes in time is no failure"
+        );
     }
 
     #[test]
