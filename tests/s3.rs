@@ -5,12 +5,16 @@
 
 #![expect(clippy::disallowed_methods, reason = "these tests play the bad network and wait for others, from outside")]
 
+#[path = "s3/answers.rs"]
+mod answers;
 #[path = "s3/cuts.rs"]
 mod cuts;
 #[path = "s3/direct.rs"]
 mod direct;
 #[path = "s3/kills.rs"]
 mod kills;
+#[path = "s3/refusals.rs"]
+mod refusals;
 #[path = "s3/tools.rs"]
 mod tools;
 #[path = "s3/world.rs"]

@@ -1,6 +1,6 @@
 //! Small things that all of these tests need.
 
-use std::{env, path::PathBuf, process::Command, thread, time::Duration};
+use std::{env, path::PathBuf, process::Command, sync::Mutex, thread, time::Duration};
 use tempfile::TempDir;
 
 pub const MIB: u64 = 1 << 20;
@@ -37,6 +37,29 @@ impl Random {
 /// A number from the environment, so that a campaign can do more than a test.
 pub fn setting(name: &str, default: u64) -> u64 {
     env::var(name).map_or(default, |text| text.parse().unwrap())
+}
+
+/// Whether what takes long is to be done.
+pub fn at_length() -> bool {
+    setting("ARCHIVER_NETWORK_LONG", 0) == 1
+}
+
+/// Does so many things at a time, most of which wait. Gives what is wrong with each.
+pub fn side_by_side<T: Send>(all: Vec<T>, at_a_time: usize, check: impl Fn(T) -> Vec<String> + Sync) -> Vec<String> {
+    let (left, wrong) = (Mutex::new(all.into_iter()), Mutex::new(Vec::new()));
+    thread::scope(|scope| {
+        for _ in 0..at_a_time {
+            scope.spawn(|| {
+                loop {
+                    let next = left.lock().unwrap().next();
+                    let Some(next) = next else { break };
+                    let told = check(next);
+                    wrong.lock().unwrap().extend(told);
+                }
+            });
+        }
+    });
+    wrong.into_inner().unwrap()
 }
 
 /// In memory where that is possible, so that nobody waits for a disk.

@@ -101,6 +101,40 @@ impl World {
         self.start(&["run", "--once"]).wait()
     }
 
+    /// One that waits for what needs an operator as well.
+    pub fn run_patiently(&self, seconds: u32) -> Ran {
+        self.start(&["run", "--once", "--give-up-after", &format!("{seconds}s")]).wait()
+    }
+
+    /// What is wrong after a run that could deliver nothing: it must say why, end with 4, and keep the queue.
+    pub fn wrong_when_refused(&self, ran: &Ran, told: &[&str]) -> Vec<String> {
+        let mut wrong = self.false_receipts();
+        if ran.code != Some(4) {
+            wrong.push(format!("it ended with {:?}\n{}", ran.code, ran.log));
+        }
+        // Of the class, and with the last word.
+        let last = ran.log.lines().rfind(|line| line.contains("Cannot go on trouble=\"vault\"")).unwrap_or_default();
+        let missing: Vec<_> = told.iter().filter(|told| !last.contains(**told)).collect();
+        if !missing.is_empty() || last.is_empty() {
+            wrong.push(format!("{missing:?} is not told: {}", ran.log));
+        }
+        let (pieces, kept) = (&self.status()["sources"][0]["pieces"], self.path("staging/gpg"));
+        if pieces["sealed"] != 1 || pieces["delivered"] != 0 || fs::read_dir(kept).map_or(0, Iterator::count) == 0 {
+            wrong.push(format!("the queue is not kept: {pieces}"));
+        }
+        wrong
+    }
+
+    /// What is wrong after one more run, which must deliver everything.
+    pub fn wrong_when_healed(&self) -> Vec<String> {
+        let ran = self.run_once();
+        let mut wrong = self.wrong();
+        if ran.code != Some(0) {
+            wrong.push(format!("healed, it ended with {:?}\n{}", ran.code, ran.log));
+        }
+        wrong
+    }
+
     /// What `archiver COMMAND…` prints.
     pub fn ask(&self, args: &[&str]) -> String {
         let out = Command::new(BINARY).arg("--config").arg(self.config()).args(args).output().unwrap();
