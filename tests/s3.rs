@@ -13,9 +13,17 @@ mod cuts;
 mod direct;
 #[path = "s3/kills.rs"]
 mod kills;
+#[path = "s3/inside.rs"]
+mod inside;
 #[path = "s3/refusals.rs"]
 mod refusals;
+#[path = "s3/outage.rs"]
+mod outage;
+#[path = "s3/roads.rs"]
+mod roads;
 #[path = "s3/tools.rs"]
 mod tools;
+#[path = "s3/window.rs"]
+mod window;
 #[path = "s3/world.rs"]
 mod world;

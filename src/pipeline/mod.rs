@@ -26,7 +26,7 @@ mod sealing;
 mod spec;
 
 pub use backoff::{Backoff, Limit};
-pub use context::{Clock, Ended, Finish};
+pub use context::{Clock, Ended, Finish, Wait};
 pub use delivery::VAULT_ID;
 pub use ending::write_tree;
 pub use gate::{AlwaysOpen, WindowGate};
@@ -60,6 +60,7 @@ pub struct Parts {
     pub vault: Arc<dyn Vault>,
     pub monitor: Arc<dyn Monitor>,
     pub clock: Clock,
+    pub wait: Wait,
     pub stop: Stop,
     /// Told together with `stop`, to what runs on the async workers.
     pub cancel: CancellationToken,
