@@ -17,6 +17,8 @@ mod kills;
 mod inside;
 #[path = "s3/refusals.rs"]
 mod refusals;
+#[path = "s3/lines.rs"]
+mod lines;
 #[path = "s3/outage.rs"]
 mod outage;
 #[path = "s3/roads.rs"]

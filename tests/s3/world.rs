@@ -8,7 +8,7 @@ use archiver_s3_double::{self as double, Double, Entry};
 use serde_json::Value;
 use std::{
     collections::BTreeMap,
-    fs,
+    env, fs,
     os::unix::process::ExitStatusExt,
     path::PathBuf,
     process::{Child, Command, Stdio},
@@ -18,7 +18,11 @@ use std::{
 };
 use tempfile::TempDir;
 
-pub const BINARY: &str = env!("CARGO_BIN_EXE_archiver");
+/// The program under test: the one that was built with this test, or another that a campaign names.
+fn binary() -> String {
+    env::var("ARCHIVER_BINARY").unwrap_or_else(|_| env!("CARGO_BIN_EXE_archiver").to_owned())
+}
+
 /// A run that takes longer hangs, unless it is told to be that slow.
 const RUN_MAX: Duration = Duration::from_secs(120);
 /// The name of rules that take a body in and never do anything with it.
@@ -36,6 +40,8 @@ pub struct World {
     pub double: Double,
     /// Where the binary looks for the server.
     pub endpoint: String,
+    /// Of a piece, bytes.
+    pub max_size: u64,
     /// More lines of `[vault]`.
     pub vault: String,
     /// More sections.
@@ -59,7 +65,7 @@ impl World {
         let double = Double::spawn(options.buckets(&[BUCKET]));
         let endpoint = double.endpoint();
         let (vault, more) = ("concurrency = 3".to_owned(), String::new());
-        let world = World { double, endpoint, vault, more, env: Vec::new(), dir };
+        let world = World { double, endpoint, max_size: 18 << 20, vault, more, env: Vec::new(), dir };
         world.write_keys(double::ACCESS_KEY, double::SECRET_KEY);
         world
     }
@@ -74,10 +80,11 @@ impl World {
 
     fn config(&self) -> PathBuf {
         let (root, endpoint, vault, more) = (self.dir.path().display(), &self.endpoint, &self.vault, &self.more);
+        let (max_size, cap) = (self.max_size, self.max_size * 4);
         let bucket = if vault.contains("url =") { String::new() } else { format!("url = \"s3://{BUCKET}/lab\"") };
         let text = format!(
-            "state = \"{root}/state\"\ntime_zone = \"UTC\"\n[staging]\npath = \"{root}/staging\"\ncap = \"64MiB\"\n\
-             [[source]]\nname = \"data\"\npath = \"{root}/source\"\n[pack]\nmax_size = \"18MiB\"\n\
+            "state = \"{root}/state\"\ntime_zone = \"UTC\"\n[staging]\npath = \"{root}/staging\"\ncap = {cap}\n\
+             [[source]]\nname = \"data\"\npath = \"{root}/source\"\n[pack]\nmax_size = {max_size}\n\
              [compress]\nmethod = \"none\"\n[encrypt]\nmethod = \"none\"\n\
              [vault]\n{bucket}\nendpoint_url = \"{endpoint}\"\npath_style = true\nhost = \"nas1\"\n\
              credentials_file = \"{root}/credentials\"\npart_size = \"8MiB\"\n{vault}\n{more}\n"
@@ -91,7 +98,7 @@ impl World {
     pub fn start(&self, args: &[&str]) -> Running {
         let log = self.path("log");
         let file = fs::File::create(&log).unwrap();
-        let mut command = Command::new(BINARY);
+        let mut command = Command::new(binary());
         command.arg("--config").arg(self.config()).args(args).envs(self.env.iter().cloned());
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(file);
         Running { child: command.spawn().unwrap(), log, began: Instant::now() }
@@ -137,7 +144,7 @@ impl World {
 
     /// What `archiver COMMAND…` prints.
     pub fn ask(&self, args: &[&str]) -> String {
-        let out = Command::new(BINARY).arg("--config").arg(self.config()).args(args).output().unwrap();
+        let out = Command::new(binary()).arg("--config").arg(self.config()).args(args).output().unwrap();
         assert!(out.status.success(), "{args:?}: {}", String::from_utf8_lossy(&out.stderr));
         String::from_utf8(out.stdout).unwrap()
     }
