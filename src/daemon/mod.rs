@@ -130,6 +130,7 @@ async fn serve(
         vault: vault.vault(),
         monitor: monitor.clone(),
         clock: clock.clone(),
+        wait: Arc::new(Stop::wait),
         stop: stop.clone(),
         cancel: cancel.clone(),
         gate: gate(settings, run, clock, monitor.clone()),

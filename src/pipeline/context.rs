@@ -24,6 +24,10 @@ use tokio_util::sync::CancellationToken;
 /// The time, which comes in by the parameter list.
 pub type Clock = Arc<dyn Fn() -> jiff::Timestamp + Send + Sync>;
 
+/// Waits before something is tried again, or until it is told to stop. With a clock that is not the system's, this is
+/// where its time passes.
+pub type Wait = Arc<dyn Fn(&Stop, Duration) + Send + Sync>;
+
 /// How a run ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ended {
@@ -121,6 +125,7 @@ pub struct Context {
     pub uploader: Uploader,
     pub monitor: Arc<dyn Monitor>,
     pub clock: Clock,
+    pub wait: Wait,
     pub stop: Stop,
     pub runtime: tokio::runtime::Handle,
     pub bell: Bell,
@@ -158,7 +163,7 @@ fn ledger_error<'a>(attempt: &'static str, key: &'a Key) -> impl FnOnce(CatalogE
 impl Context {
     /// Checks the keys and settles the names under which this host's pieces stand.
     pub fn new(parts: Parts, staging: Staging) -> Result<Context, Failure> {
-        let Parts { options, catalog, vault, monitor, clock, stop, cancel, gate, runtime } = parts;
+        let Parts { options, catalog, vault, monitor, clock, wait, stop, cancel, gate, runtime } = parts;
         if let Some(encrypt) = &options.encrypt {
             Encrypter::open(encrypt, system_clock(&clock))?;
         }
@@ -173,6 +178,7 @@ impl Context {
             uploader,
             monitor,
             clock,
+            wait,
             stop,
             runtime,
             bell: Bell::default(),

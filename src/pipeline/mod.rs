@@ -27,7 +27,7 @@ mod sealing;
 mod spec;
 
 pub use backoff::{Backoff, Limit};
-pub use context::{Clock, Ended, Finish, random_id};
+pub use context::{Clock, Ended, Finish, Wait, random_id};
 pub use delivery::VAULT_ID;
 pub use ending::write_tree;
 pub use gate::{AlwaysOpen, WindowGate};
@@ -61,6 +61,7 @@ pub struct Parts {
     pub vault: Arc<dyn Vault>,
     pub monitor: Arc<dyn Monitor>,
     pub clock: Clock,
+    pub wait: Wait,
     pub stop: Stop,
     /// Told together with `stop`, to what runs on the async workers.
     pub cancel: CancellationToken,

@@ -42,7 +42,7 @@ impl Patience {
             return Outcome::Stopped;
         };
         ctx.tell(Notice::Trouble { trouble: failure.trouble, what: failure.chain(), retry_in: Some(wait) });
-        ctx.stop.wait(wait);
+        (ctx.wait)(&ctx.stop, wait);
         if ctx.is_stopping() { Outcome::Stopped } else { Outcome::Done(()) }
     }
 

@@ -150,3 +150,19 @@ async fn what_is_listed_comes_in_pages() {
     assert_eq!(listed.iter().map(|one| one.key.as_str()).collect::<Vec<_>>(), ["p/1", "p/2", "p/3"]);
     assert_eq!(vault.uploads("").await.unwrap(), [(key("a"), id)]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clock_that_is_wrong_is_no_missing_permission() {
+    for skew in [-1_200_000, 1_200_000] {
+        let server = server();
+        server.double.clock().set_skew(skew);
+        let vault = server.vault().await;
+        assert_eq!(vault.head(&key("a")).await.unwrap(), None, "{skew} ms");
+        put(&vault, "a", b"hello", "STANDARD").await.unwrap();
+        assert!(vault.head(&key("a")).await.unwrap().is_some());
+    }
+    let server = server();
+    server.double.deny("HeadObject");
+    let refused = server.vault().await.head(&key("a")).await.unwrap_err();
+    assert_eq!((refused.cause, server.double.requests("HeadObject")), (Cause::Permission, 2));
+}
