@@ -1,6 +1,6 @@
 //! `archiver doctor`: tries everything for real.
 
-use super::{Failed, USAGE, json_line};
+use super::{Failed, USAGE};
 use crate::{
     config::ConfigError,
     daemon,
@@ -58,8 +58,7 @@ impl Sheet {
     fn write(&self, finding: &Finding) -> Result<(), Failed> {
         let mut out = stdout().lock();
         if self.is_json {
-            let value = serde_json::to_value(finding).map_err(|err| Failed::other(&err))?;
-            json_line(&mut out, &value)?;
+            writeln!(out, "{}", serde_json::to_string(finding).map_err(|err| Failed::other(&err))?)?;
         } else {
             writeln!(out, "{finding}")?;
         }

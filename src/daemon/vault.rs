@@ -28,14 +28,14 @@ pub(super) struct Opening<'a> {
 /// An open vault, as what serves it must know it.
 pub(super) enum Opened {
     Directory(DirectoryVault),
-    S3(S3Vault),
+    S3(Box<S3Vault>),
 }
 
 impl Opened {
     pub(super) fn vault(&self) -> Arc<dyn Vault> {
         match self {
             Opened::Directory(vault) => Arc::new(vault.clone()),
-            Opened::S3(vault) => Arc::new(vault.clone()),
+            Opened::S3(vault) => Arc::new(S3Vault::clone(vault)),
         }
     }
 
@@ -58,7 +58,7 @@ pub(super) async fn open(
         (VaultUrl::Directory(path), _) => open_directory(path, opening, signals).await,
         (VaultUrl::S3 { .. }, options) => {
             let options = options.expect("a URL of S3 has options of S3");
-            Ok(Ok(Opened::S3(S3Vault::open(options).await)))
+            Ok(Ok(Opened::S3(Box::new(S3Vault::open(options).await))))
         }
     }
 }

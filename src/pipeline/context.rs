@@ -71,7 +71,13 @@ pub struct Failure {
 
 impl<E: Fateful> From<E> for Failure {
     fn from(err: E) -> Failure {
-        Failure { fate: err.fate(), trouble: err.trouble(), waits: err.waits(), progressed: false, error: Box::new(err) }
+        Failure {
+            fate: err.fate(),
+            trouble: err.trouble(),
+            waits: err.waits(),
+            progressed: false,
+            error: Box::new(err),
+        }
     }
 }
 

@@ -81,7 +81,7 @@ pub trait Gate: Send + Sync {
     /// Returns when what is under way must end, because sending has not been allowed for some time. May be dropped
     /// and asked again at any time.
     async fn overdue(&self) {
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }
 

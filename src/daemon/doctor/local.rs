@@ -87,7 +87,7 @@ pub(super) fn keys(options: &encrypt::Options, now: SystemTime, out: &mut Findin
         }
         Ok(true) => {
             let fingerprints: Vec<&str> = certificates.iter().map(|(fingerprint, _)| fingerprint.as_str()).collect();
-            out.ok("keys", format!("sealed to {}; `archiver drill` tries the secret key", fingerprints.join(", ")));
+            out.ok("keys", format!("sealed to {}; no secret key is needed or tried here", fingerprints.join(", ")));
         }
     }
     for (fingerprint, expiry) in certificates {

@@ -103,7 +103,7 @@ fn mail_to(settings: &Settings, sends: bool, out: &mut Findings<'_>) {
     match mail::send_now(&options, &host, &Mail::test(), std::time::SystemTime::now(), MAIL) {
         Ok(()) => out.ok("mail", format!("one was taken by the server for {to}: look whether it arrives")),
         Err(err) => {
-            out.problem("mail", Chain(&err).to_string(), "Correct the section [mail], or ask the server's owner")
+            out.problem("mail", Chain(&err).to_string(), "Correct the section [mail], or ask the server's owner");
         }
     }
 }

@@ -33,6 +33,7 @@ use failure::{Call, Failure};
 pub use probe::Plan;
 use std::{
     error::Error,
+    pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -152,36 +153,40 @@ impl S3Vault {
         self.credentials.forget();
     }
 
-    /// Waits for the answer of a call, as long as is worth it.
-    async fn answer<T, E>(
+    /// Waits for the answer of a call, as long as is worth it. A call of the SDK is large, so it is boxed.
+    fn answer<T, E>(
         &self,
         call: Call,
         at_most: Duration,
         sent: impl Future<Output = Result<T, SdkError<E, HttpResponse>>>,
-    ) -> Result<T, Failure>
+    ) -> Pin<Box<impl Future<Output = Result<T, Failure>>>>
     where
         E: ProvideErrorMetadata + Error + Send + Sync + 'static,
     {
-        match tokio::time::timeout(at_most, sent).await {
-            Ok(answer) => answer.map_err(|err| self.failure(call, err)),
-            Err(_) => Err(Failure::Stalled { call: call.name, what: "the server does not answer" }),
-        }
+        Box::pin(async move {
+            match tokio::time::timeout(at_most, sent).await {
+                Ok(answer) => answer.map_err(|err| self.failure(call, err)),
+                Err(_) => Err(Failure::Stalled { call: call.name, what: "the server does not answer" }),
+            }
+        })
     }
 
     /// As [`answer`](Self::answer), of a call that sends something.
-    async fn answer_to<T, E>(
+    fn answer_to<T, E>(
         &self,
         call: Call,
         flow: body::Flow,
         sent: impl Future<Output = Result<T, SdkError<E, HttpResponse>>>,
-    ) -> Result<T, Failure>
+    ) -> Pin<Box<impl Future<Output = Result<T, Failure>>>>
     where
         E: ProvideErrorMetadata + Error + Send + Sync + 'static,
     {
-        tokio::select! {
-            answer = sent => answer.map_err(|err| self.failure(call, err)),
-            what = flow.stalled(&self.patience) => Err(Failure::Stalled { call: call.name, what }),
-        }
+        Box::pin(async move {
+            tokio::select! {
+                answer = sent => answer.map_err(|err| self.failure(call, err)),
+                what = flow.stalled(&self.patience) => Err(Failure::Stalled { call: call.name, what }),
+            }
+        })
     }
 
     fn failure<E>(&self, call: Call, err: SdkError<E, HttpResponse>) -> Failure

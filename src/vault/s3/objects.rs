@@ -8,7 +8,8 @@ use crate::vault::{Crc64, Key, Listed, ObjectSpec, Receipt, Thaw, payload::Paylo
 use aws_sdk_s3::{
     operation::head_object::HeadObjectOutput,
     types::{
-        ChecksumMode, ChecksumType, GlacierJobParameters, OptionalObjectAttributes, RestoreRequest, StorageClass, Tier,
+        ChecksumMode, ChecksumType, GlacierJobParameters, OptionalObjectAttributes, RestoreRequest, RestoreStatus,
+        StorageClass, Tier,
     },
 };
 
@@ -167,7 +168,7 @@ impl S3Vault {
         let listed = answer.contents().iter().filter_map(|object| {
             let class = object.storage_class().map_or(STANDARD, |class| class.as_str()).to_owned();
             let restore = object.restore_status();
-            let thaw = match restore.and_then(|status| status.is_restore_in_progress()) {
+            let thaw = match restore.and_then(RestoreStatus::is_restore_in_progress) {
                 Some(true) => Thaw::Ongoing,
                 Some(false) if restore.is_some_and(|status| status.restore_expiry_date().is_some()) => Thaw::Ready,
                 _ if is_frozen(&class) => Thaw::Frozen,

@@ -113,6 +113,7 @@ const OF_BUCKETS: Table = &[
     ("GET", &[], "ListObjects"),
     ("PUT", &["versioning"], "PutBucketVersioning"),
     ("PUT", &["lifecycle"], "PutBucketLifecycleConfiguration"),
+    ("PUT", &["encryption"], "PutBucketEncryption"),
     ("PUT", &["object-lock"], "PutObjectLockConfiguration"),
     ("PUT", &[], "CreateBucket"),
     ("HEAD", &[], "HeadBucket"),

@@ -127,6 +127,7 @@ pub(crate) struct Bucket {
     pub versioning: Option<String>,
     pub object_lock: Option<dto::ObjectLockConfiguration>,
     pub lifecycle: Option<dto::LifecycleRules>,
+    pub encryption: Option<dto::ServerSideEncryptionConfiguration>,
     /// The versions of each key, the current one last.
     pub objects: BTreeMap<String, Vec<Object>>,
     /// By upload id.

@@ -1,7 +1,7 @@
 //! What the rules of a bucket do to a vault in it. Pure.
 
 use crate::finding::State;
-use aws_sdk_s3::types::{ExpirationStatus, LifecycleRule};
+use aws_sdk_s3::types::{AbortIncompleteMultipartUpload, ExpirationStatus, LifecycleRule};
 
 /// A rule of a bucket, as far as it matters.
 #[derive(Clone, Debug, Default)]
@@ -27,7 +27,8 @@ impl Rule {
         #[allow(deprecated, reason = "old rules are still in force")]
         let prefix = filter.and_then(|filter| filter.prefix()).or(all.and_then(|all| all.prefix())).or(rule.prefix());
         let is_sized = |bounds: [Option<i64>; 2]| bounds.iter().any(Option::is_some);
-        let abort = rule.abort_incomplete_multipart_upload().and_then(|abort| abort.days_after_initiation());
+        let abort =
+            rule.abort_incomplete_multipart_upload().and_then(AbortIncompleteMultipartUpload::days_after_initiation);
         Rule {
             id: rule.id().unwrap_or_default().to_owned(),
             is_enabled: *rule.status() == ExpirationStatus::Enabled,

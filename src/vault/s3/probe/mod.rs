@@ -138,8 +138,8 @@ impl Probe<'_, '_> {
             _ => format!("is {by} s behind the server's"),
         };
         match by {
-            ..=SKEW_WARNING_SECONDS => self.out.ok("clock", what),
-            ..=SKEW_PROBLEM_SECONDS => self.out.warning("clock", what, hints::CLOCK),
+            _ if by <= SKEW_WARNING_SECONDS => self.out.ok("clock", what),
+            _ if by <= SKEW_PROBLEM_SECONDS => self.out.warning("clock", what, hints::CLOCK),
             _ => self.out.problem("clock", what, hints::CLOCK),
         }
     }

@@ -3,6 +3,7 @@
 use super::super::failure::{Call, Failure};
 use super::{Ended, Probe, lifecycle};
 use crate::{finding::State, vault::Cause};
+use aws_sdk_s3::types::ServerSideEncryptionConfiguration;
 
 impl Probe<'_, '_> {
     pub(super) async fn settings(&mut self) -> Result<(), Ended> {
@@ -76,7 +77,10 @@ impl Probe<'_, '_> {
         let answer = self.vault.answer(Call::ENCRYPTION, self.vault.patience.silence, request.send()).await;
         let none = Some("ServerSideEncryptionConfigurationNotFoundError");
         let Some(answer) = self.looked("encryption", Call::ENCRYPTION, answer, none)? else { return Ok(()) };
-        let rules = answer.server_side_encryption_configuration().map(|all| all.rules()).unwrap_or_default();
+        let rules = answer
+            .server_side_encryption_configuration()
+            .map(ServerSideEncryptionConfiguration::rules)
+            .unwrap_or_default();
         let methods = rules.iter().filter_map(|rule| rule.apply_server_side_encryption_by_default());
         match methods.map(|default| default.sse_algorithm().as_str()).find(|method| method.contains("kms")) {
             Some(method) => self.out.warning(

@@ -2,6 +2,7 @@
 
 use super::super::failure::{Call, Failure};
 use super::{Ended, Probe};
+use aws_sdk_s3::primitives::DateTime;
 use jiff::Timestamp;
 
 /// Pages of a thousand that are read: more are not counted.
@@ -26,7 +27,10 @@ impl Probe<'_, '_> {
         let before = self.told("uploads", Call::UPLOADS, listed)?;
         let aborted = vault.abort_upload(&key, &upload).await;
         if self.told("abort", Call::ABORT, aborted)?.is_none() {
-            return Ok(before.map_or((), |uploads| self.sort(&uploads)));
+            if let Some(uploads) = before {
+                self.sort(&uploads);
+            }
+            return Ok(());
         }
         let Some(before) = before else {
             self.out.ok("abort", "an upload is thrown away");
@@ -75,7 +79,7 @@ impl Probe<'_, '_> {
             let answer = vault.answer(Call::UPLOADS, vault.patience.silence, request.send()).await?;
             found.extend(answer.uploads().iter().filter_map(|upload| {
                 let (name, id) = (upload.key()?.to_owned(), upload.upload_id()?.to_owned());
-                Some(UnderWay { name, id, began: upload.initiated().map(|began| began.secs()) })
+                Some(UnderWay { name, id, began: upload.initiated().map(DateTime::secs) })
             }));
             key_marker = answer.next_key_marker().map(str::to_owned);
             id_marker = answer.next_upload_id_marker().map(str::to_owned);

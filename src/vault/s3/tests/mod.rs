@@ -52,6 +52,7 @@ fn server() -> Server {
     Server::new(double::Options::default())
 }
 
+#[expect(clippy::disallowed_methods, reason = "the suite opens its subject from inside a runtime")]
 fn subject_of(options: double::Options, keeps_class: bool) -> Subject {
     let server = Arc::new(Server::new(options));
     // The longest keys leave no room for a prefix.

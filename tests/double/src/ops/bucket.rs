@@ -6,13 +6,13 @@ use s3s::{
     S3Request,
     dto::{
         Bucket, CreateBucketInput, CreateBucketOutput, DeleteBucketInput, DeleteBucketLifecycleInput,
-        DeleteBucketLifecycleOutput, DeleteBucketOutput, GetBucketLifecycleConfigurationInput,
-        GetBucketLifecycleConfigurationOutput, GetBucketLocationInput, GetBucketLocationOutput,
-        GetBucketVersioningInput, GetBucketVersioningOutput, GetObjectLockConfigurationInput,
+        DeleteBucketLifecycleOutput, DeleteBucketOutput, GetBucketEncryptionInput, GetBucketEncryptionOutput,
+        GetBucketLifecycleConfigurationInput, GetBucketLifecycleConfigurationOutput, GetBucketLocationInput,
+        GetBucketLocationOutput, GetBucketVersioningInput, GetBucketVersioningOutput, GetObjectLockConfigurationInput,
         GetObjectLockConfigurationOutput, HeadBucketInput, HeadBucketOutput, ListBucketsInput, ListBucketsOutput,
-        ObjectLockConfiguration, PutBucketLifecycleConfigurationInput, PutBucketLifecycleConfigurationOutput,
-        PutBucketVersioningInput, PutBucketVersioningOutput, PutObjectLockConfigurationInput,
-        PutObjectLockConfigurationOutput,
+        ObjectLockConfiguration, PutBucketEncryptionInput, PutBucketEncryptionOutput,
+        PutBucketLifecycleConfigurationInput, PutBucketLifecycleConfigurationOutput, PutBucketVersioningInput,
+        PutBucketVersioningOutput, PutObjectLockConfigurationInput, PutObjectLockConfigurationOutput,
     },
     s3_error,
 };
@@ -119,6 +119,28 @@ impl Operations {
             Ok(())
         })?;
         ok(DeleteBucketLifecycleOutput::default())
+    }
+
+    pub(super) async fn get_encryption_op(
+        &self,
+        request: S3Request<GetBucketEncryptionInput>,
+    ) -> Answered<GetBucketEncryptionOutput> {
+        let kept = self.0.bucket(&request.input.bucket, |bucket| {
+            bucket.encryption.clone().ok_or_else(|| s3_error!(ServerSideEncryptionConfigurationNotFoundError))
+        })?;
+        ok(GetBucketEncryptionOutput { server_side_encryption_configuration: Some(kept) })
+    }
+
+    pub(super) async fn put_encryption_op(
+        &self,
+        request: S3Request<PutBucketEncryptionInput>,
+    ) -> Answered<PutBucketEncryptionOutput> {
+        let wanted = request.input.server_side_encryption_configuration;
+        self.0.bucket(&request.input.bucket, |bucket| {
+            bucket.encryption = Some(wanted);
+            Ok(())
+        })?;
+        ok(PutBucketEncryptionOutput::default())
     }
 
     pub(super) async fn get_lock_op(

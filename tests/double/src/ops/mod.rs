@@ -112,6 +112,8 @@ operations! {
     get_bucket_lifecycle_configuration => get_lifecycle_op(GetBucketLifecycleConfigurationInput) -> GetBucketLifecycleConfigurationOutput;
     put_bucket_lifecycle_configuration => put_lifecycle_op(PutBucketLifecycleConfigurationInput) -> PutBucketLifecycleConfigurationOutput;
     delete_bucket_lifecycle => delete_lifecycle_op(DeleteBucketLifecycleInput) -> DeleteBucketLifecycleOutput;
+    get_bucket_encryption => get_encryption_op(GetBucketEncryptionInput) -> GetBucketEncryptionOutput;
+    put_bucket_encryption => put_encryption_op(PutBucketEncryptionInput) -> PutBucketEncryptionOutput;
     get_object_lock_configuration => get_lock_op(GetObjectLockConfigurationInput) -> GetObjectLockConfigurationOutput;
     put_object_lock_configuration => put_lock_op(PutObjectLockConfigurationInput) -> PutObjectLockConfigurationOutput;
     put_object => put_object_op(PutObjectInput) -> PutObjectOutput;
