@@ -111,5 +111,6 @@ fn the_bandwidth_holds_for_an_object_of_one_part() {
         uploader.deliver(&bench.parcel(&bytes), &CancellationToken::new(), &|_| ()).await.unwrap();
     });
     let took = began.elapsed().as_secs_f64();
-    assert!((2.8..4.5).contains(&took), "6 MiB at 2 MiB/s took {took} s");
+    // A busy machine may take longer, but never less.
+    assert!((2.8..30.0).contains(&took), "6 MiB at 2 MiB/s took {took} s");
 }
