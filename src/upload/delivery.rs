@@ -8,7 +8,7 @@ use super::{
 use crate::vault::{Cause, Key, ObjectSpec, Part, Receipt, UploadId, VaultResult, payload::PayloadError};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
-use tokio::task::JoinError;
+use tokio::{task::JoinError, time::sleep};
 
 /// Completions in a row that conflict with something else before the upload is begun anew.
 const CONFLICTS_MAX: u32 = 3;
@@ -51,7 +51,7 @@ impl<'a> Delivery<'a> {
         if self.parcel.sums.len() != spec.size || self.parcel.sums.whole() != spec.crc64 {
             return Err(self.rotten("its checksums do not make that of the whole"));
         }
-        if let Some(receipt) = self.uploader.vault.head(self.key).await? {
+        if let Some(receipt) = self.ask(|| self.uploader.vault.head(self.key)).await? {
             if !receipt.proves(spec) {
                 return Err(UploadError::Exists { key: self.key.clone() });
             }
@@ -98,9 +98,8 @@ impl<'a> Delivery<'a> {
             })
             .await?;
         parts.sort_by_key(|part| part.number);
-        let answer = self.uploader.vault.complete(self.key, &begun.upload, &begun.spec, &parts).await;
-        let (completed, refused) = (answer.is_ok(), cause(&answer));
-        match self.settle(answer).await {
+        let (completed, refused, settled) = self.complete(&begun, &parts).await;
+        match settled {
             // After a yes there is nothing left to abort.
             Ok(receipt) if completed => self.forget().await.map(|()| receipt),
             Ok(receipt) => self.clear().await.map(|()| receipt),
@@ -115,10 +114,39 @@ impl<'a> Delivery<'a> {
         }
     }
 
+    /// Whether the vault said yes, or why not, and what it holds.
+    async fn complete(&self, begun: &Begun, parts: &[Part]) -> (bool, Option<Cause>, Result<Receipt, UploadError>) {
+        let mut failures = 0;
+        loop {
+            let answer = self.uploader.vault.complete(self.key, &begun.upload, &begun.spec, parts).await;
+            let (completed, refused) = (answer.is_ok(), cause(&answer));
+            let settled = self.settle(answer).await;
+            failures += 1;
+            if settled.is_ok() || !refused.is_some_and(is_storm) || failures >= self.uploader.options.tries {
+                return (completed, refused, settled);
+            }
+            sleep(Uploader::pause(failures)).await;
+        }
+    }
+
+    /// A question that is refused for now is asked again a few times: a server in a storm refuses most of what it is
+    /// asked, and whoever began at the beginning for each refusal would never come to the end.
+    async fn ask<T, A: Future<Output = VaultResult<T>>>(&self, question: impl Fn() -> A) -> VaultResult<T> {
+        let mut failures = 0;
+        loop {
+            let answer = question().await;
+            failures += 1;
+            if !cause(&answer).is_some_and(is_storm) || failures >= self.uploader.options.tries {
+                return answer;
+            }
+            sleep(Uploader::pause(failures)).await;
+        }
+    }
+
     /// Whatever the vault answered, what it holds now decides.
     async fn settle(&self, answer: VaultResult<()>) -> Result<Receipt, UploadError> {
         let key = || self.key.clone();
-        match (self.uploader.vault.head(self.key).await, answer) {
+        match (self.ask(|| self.uploader.vault.head(self.key)).await, answer) {
             (Ok(Some(receipt)), _) if receipt.proves(&self.parcel.spec) => Ok(receipt),
             (Ok(Some(_)), Err(err)) if err.cause == Cause::Exists => Err(UploadError::Exists { key: key() }),
             (Ok(_), Ok(())) | (Ok(Some(_)), Err(_)) => Err(UploadError::Integrity { key: key() }),
@@ -156,7 +184,7 @@ impl<'a> Delivery<'a> {
         if let Some(begun) = self.load().await? {
             let same = (begun.spec.size, begun.spec.crc64) == (spec.size, spec.crc64);
             if same && parts::is_layout(spec.size, begun.spec.part_size) {
-                match vault.parts(self.key, &begun.upload).await {
+                match self.ask(|| vault.parts(self.key, &begun.upload)).await {
                     Err(err) if err.cause == Cause::Gone => vanished = begun.vanished + 1,
                     held => return Ok((begun, held?)),
                 }
@@ -164,14 +192,15 @@ impl<'a> Delivery<'a> {
             self.abort(&begun.upload).await?;
         }
         // Begun by us, and not known any more: a crash came before it was recorded, or the ledger was lost.
-        let known = vault.uploads(self.key.as_str()).await;
+        let known = self.ask(|| vault.uploads(self.key.as_str())).await;
         if cause(&known) != Some(Cause::Permission) {
             for (_, id) in known?.iter().filter(|(key, _)| key == self.key) {
                 self.abort(id).await?;
             }
         }
         self.uploader.gate.opened().await;
-        let begun = Begun { upload: vault.begin(self.key, spec).await?, spec: spec.clone(), vanished, conflicts: 0 };
+        let upload = self.ask(|| vault.begin(self.key, spec)).await?;
+        let begun = Begun { upload, spec: spec.clone(), vanished, conflicts: 0 };
         self.save(begun.clone()).await?;
         // Once is bad luck; whoever does it again has to be told, since it will never end.
         if vanished > 1 { Err(UploadError::Vanishing { key: self.key.clone() }) } else { Ok((begun, Vec::new())) }
@@ -226,6 +255,11 @@ impl<'a> Delivery<'a> {
         let (ledger, key) = (self.uploader.ledger.clone(), self.key.clone());
         Ok(blocking(move || ledger.forget(&key)).await?)
     }
+}
+
+/// Refused by the server for now, and answered: nothing was done, and nothing hangs.
+fn is_storm(cause: Cause) -> bool {
+    matches!(cause, Cause::Throttle | Cause::Other)
 }
 
 /// Reads of staging and records of the catalog block, and must not on the threads that serve everything.

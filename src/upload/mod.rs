@@ -30,8 +30,13 @@ pub use parts::{PART_COUNT_MAX, PART_SIZE_MAX};
 use std::{
     path::PathBuf,
     sync::{Arc, Mutex},
+    time::Duration,
 };
 use tokio_util::sync::CancellationToken;
+
+/// After the first failure in a row; twice as long after each further one.
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 /// How often what is left is aborted again before it is told.
 const ABORT_ROUNDS: usize = 5;
@@ -101,12 +106,15 @@ impl Uploader {
         Uploader { vault, ledger, gate, options, bandwidth, allowance }
     }
 
-    /// Half to all of a wait, so that many that failed together do not come again together.
-    fn jitter() -> f64 {
+    /// How long to wait after so many failures in a row, at least one. Half of it is chance, so that many that failed
+    /// together do not come again together.
+    fn pause(failures: u32) -> Duration {
         let mut bytes = [0; 4];
         // Without random numbers all wait the same, which is no harm to one host.
         let _ = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty());
-        0.5 + 0.5 * f64::from(u32::from_ne_bytes(bytes)) / f64::from(u32::MAX)
+        let chance = f64::from(u32::from_ne_bytes(bytes)) / f64::from(u32::MAX);
+        let wait = FIRST_PAUSE.saturating_mul(1 << (failures - 1).min(16)).min(LONGEST_PAUSE);
+        wait.mul_f64(0.5 + 0.5 * chance)
     }
 
     /// Makes the vault hold a file, and returns the proof. Bytes that the vault holds are told to `progress` as

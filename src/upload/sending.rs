@@ -6,7 +6,6 @@ use std::{
     collections::{HashMap, VecDeque},
     path::PathBuf,
     sync::PoisonError,
-    time::Duration,
 };
 use tokio::{
     task::{Id, JoinError, JoinSet},
@@ -14,10 +13,6 @@ use tokio::{
 };
 
 use super::allowance::Turn;
-
-/// Wait after the first failure in a row; twice as long after each further one.
-const FIRST_WAIT: Duration = Duration::from_millis(500);
-const LONGEST_WAIT: Duration = Duration::from_secs(30);
 
 /// Parts on their way.
 pub(super) struct Sending<'a> {
@@ -136,8 +131,7 @@ impl<'a> Sending<'a> {
             self.failed.get_or_insert(err);
             return;
         }
-        let wait = FIRST_WAIT.saturating_mul(1 << (self.failures - 1).min(16)).min(LONGEST_WAIT);
-        let wait = wait.mul_f64(Uploader::jitter());
+        let wait = Uploader::pause(self.failures);
         let what = crate::fate::Chain(&err).to_string();
         tracing::info!(key = %self.key, ?wait, what, "A part will be sent again");
         self.not_before = Some(Instant::now() + wait);

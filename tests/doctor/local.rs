@@ -103,12 +103,13 @@ fn a_running_daemon_is_left_alone() {
     let began = Instant::now();
     while told(&world, "staging").0.what.contains("not") && began.elapsed() < Duration::from_secs(40) {}
     let (findings, code) = doctor(&world, &[]);
+    let is_running = daemon.try_wait().unwrap().is_none();
+    daemon.kill().unwrap();
+    daemon.wait().unwrap();
     let staging = findings.iter().find(|one| one.check == "staging").unwrap();
     assert!(staging.what.contains("in use by a daemon") && code == 0, "{findings:#?}");
     assert!(!findings.iter().any(|one| one.check == "staging-speed"), "{findings:#?}");
-    assert!(daemon.try_wait().unwrap().is_none());
-    daemon.kill().unwrap();
-    daemon.wait().unwrap();
+    assert!(is_running);
 }
 
 /// Takes one mail, or refuses whom it is for.

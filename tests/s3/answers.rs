@@ -106,7 +106,7 @@ fn an_upload_that_is_gone_in_the_middle_is_begun_anew() {
     let ran = running.wait();
     assert_eq!(ran.code, Some(0), "{}", ran.log);
     assert!(ran.log.contains("404 NoSuchUpload"), "{}", ran.log);
-    assert_eq!(world.wrong(), [String::new(); 0]);
+    assert_eq!(world.wrong(), Vec::<String>::new());
     assert_eq!(world.double.requests("CreateMultipartUpload"), 2);
 }
 
@@ -124,7 +124,7 @@ fn keys_that_are_replaced_in_the_middle_go_on_with_the_same_upload() {
     world.write_keys("AKIDNEXT", "next-secret");
     let ran = running.wait();
     assert_eq!(ran.code, Some(0), "{}", ran.log);
-    assert_eq!(world.wrong(), [String::new(); 0]);
+    assert_eq!(world.wrong(), Vec::<String>::new());
     let parts = world.double.log_of("UploadPart");
     let again = parts.len() as u64 - 6;
     println!("figure: keys replaced in the middle: {again} parts sent again of {concurrency} at once, the same upload");

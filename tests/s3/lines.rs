@@ -73,7 +73,7 @@ fn rate_of(limit: u64, seconds: u64) -> f64 {
     // More than goes out in the time: parts of four at once.
     let size = (limit * (seconds + 4)).max(5 * PART);
     fs::write(world.path("source/film"), noise(size)).unwrap();
-    world.vault = "concurrency = 4".to_owned();
+    "concurrency = 4".clone_into(&mut world.vault);
     world.more = format!("[upload]\nbandwidth = \"{limit}B/s\"\n");
     world.max_size = size + MIB;
     let running = world.start(&["run"]);

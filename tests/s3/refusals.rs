@@ -99,7 +99,7 @@ fn setups() -> Vec<Case> {
         case("a bucket that is not there", &["404 NoSuchBucket"], |world| {
             world.vault += "\nurl = \"s3://elsewhere/lab\"";
         })
-        .healed_by(|world| world.vault = "concurrency = 3".to_owned()),
+        .healed_by(|world| "concurrency = 3".clone_into(&mut world.vault)),
         case("a key that is not known", &["403 InvalidAccessKeyId"], |world| world.write_keys("AKIDOTHER", SECRET_KEY))
             .healed_by(|world| world.write_keys(ACCESS_KEY, SECRET_KEY)),
         case("another secret", &["403 SignatureDoesNotMatch"], |world| world.write_keys(ACCESS_KEY, "other"))
@@ -115,10 +115,10 @@ fn setups() -> Vec<Case> {
             &["403 RequestTimeTooSkewed"],
             Rule::new(Act::refuse("RequestTimeTooSkewed")),
         ),
-        case("nobody at the address", &["got no answer"], |world| world.endpoint = "http://127.0.0.1:1".to_owned())
+        case("nobody at the address", &["got no answer"], |world| "http://127.0.0.1:1".clone_into(&mut world.endpoint))
             .healed_by(endpoint),
         case("a name that nobody has", &["its name could not be resolved"], |world| {
-            world.endpoint = "http://nobody.invalid".to_owned();
+            "http://nobody.invalid".clone_into(&mut world.endpoint);
         })
         .healed_by(endpoint),
     ]

@@ -99,12 +99,12 @@ fn a_certificate_is_trusted_only_by_who_signed_it_and_for_its_name() {
         world.endpoint = format!("https://{host}:{port}");
         world.env = env;
         let ran = world.run_patiently(2);
-        assert_eq!(world.wrong_when_refused(&ran, &["its certificate is not to be trusted"]), [String::new(); 0]);
+        assert_eq!(world.wrong_when_refused(&ran, &["its certificate is not to be trusted"]), Vec::<String>::new());
         assert!(world.double.log().is_empty(), "Nothing was told to a stranger");
     }
     world.endpoint = format!("https://localhost:{port}");
     world.env = vec![trusted];
-    assert_eq!(world.wrong_when_healed(), [String::new(); 0]);
+    assert_eq!(world.wrong_when_healed(), Vec::<String>::new());
 }
 
 /// A vault that waits for one second at most.
@@ -191,9 +191,9 @@ fn a_run_gives_a_mute_server_up() {
     let began = Instant::now();
     let ran = world.start(&["run", "--once", "--give-up-after", "5s"]).wait_for(Duration::from_secs(300));
     println!("figure: a mute server: given up after {:.0} s", began.elapsed().as_secs_f64());
-    assert_eq!(world.wrong_when_refused(&ran, &["took too long", "does not answer"]), [String::new(); 0]);
+    assert_eq!(world.wrong_when_refused(&ran, &["took too long", "does not answer"]), Vec::<String>::new());
     proxy.set(Knobs::default());
-    assert_eq!(world.wrong_when_healed(), [String::new(); 0]);
+    assert_eq!(world.wrong_when_healed(), Vec::<String>::new());
 }
 
 /// Ten minutes without a way to the server, in the middle of an upload.

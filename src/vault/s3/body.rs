@@ -11,14 +11,35 @@ use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 use std::{
     pin::Pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     task::{Context, Poll, ready},
     time::Duration,
 };
 use tokio::time::{Instant, sleep};
 
-/// What the system may have taken and not yet sent: the largest send buffer of Linux by default (`tcp_wmem`).
-const SEND_BUFFER: u64 = 4 << 20;
+/// What systems on the way may have taken and not yet passed on: the largest buffers of Linux by default, 4 MiB to send
+/// and 6 MiB to receive (`tcp_wmem`, `tcp_rmem`), and some. How fast bytes vanish into them says nothing of the line.
+const BUFFERS: u64 = 12 << 20;
+/// A line may become slower by this factor before it is taken for dead.
+const SLOWER: u64 = 8;
+/// What is shorter says more of the server's haste than of the line.
+const TELLING: u64 = 16 << 10;
+
+/// Bytes per second that were seen to get through to the server; 0 before any were.
+#[derive(Clone, Debug, Default)]
+pub(super) struct LineRate(Arc<AtomicU64>);
+
+impl LineRate {
+    /// A payload has arrived, as its answer says.
+    fn learn(&self, len: u64, took: Duration) {
+        if len >= TELLING {
+            self.0.store((len as f64 / took.as_secs_f64().max(0.001)) as u64, Ordering::Relaxed);
+        }
+    }
+}
 
 /// Who is waited for.
 #[derive(Clone, Copy, Debug)]
@@ -42,16 +63,27 @@ struct State {
 
 /// How far a body has come.
 #[derive(Clone, Debug)]
-pub(super) struct Flow(Arc<Mutex<State>>);
+pub(super) struct Flow {
+    state: Arc<Mutex<State>>,
+    line: LineRate,
+}
 
 impl Flow {
-    fn new() -> Flow {
+    fn new(line: LineRate) -> Flow {
         let state = State { waiting: Waiting::Bytes, since: Instant::now(), sent: 0, on_line: Duration::ZERO };
-        Flow(Arc::new(Mutex::new(state)))
+        Flow { state: Arc::new(Mutex::new(state)), line }
+    }
+
+    /// The server has answered, so everything got through.
+    pub(super) fn answered(&self) {
+        let state = self.state();
+        if let Waiting::Answer = state.waiting {
+            self.line.learn(state.sent, state.on_line + state.since.elapsed());
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn turn(&self, waiting: Waiting) {
@@ -73,9 +105,10 @@ impl Flow {
             Waiting::Bytes => return patience.silence,
             Waiting::Line(len) => patience.silence + patience.at_slowest(len),
             Waiting::Answer => {
-                let seen = state.sent as f64 / state.on_line.as_secs_f64().max(0.001);
-                let rate = seen.max(patience.slowest as f64);
-                patience.silence + Duration::from_secs_f64(state.sent.min(SEND_BUFFER) as f64 / rate)
+                let seen = state.sent.saturating_sub(BUFFERS) as f64 / state.on_line.as_secs_f64().max(0.001);
+                let known = (self.line.0.load(Ordering::Relaxed) / SLOWER) as f64;
+                let rate = seen.max(known).max(patience.slowest as f64);
+                patience.silence + Duration::from_secs_f64(state.sent as f64 / rate)
             }
         };
         may_take.saturating_sub(state.since.elapsed())
@@ -105,8 +138,8 @@ struct Body {
 }
 
 /// The payload as a body, and how far it has come. A body is sent once.
-pub(super) fn body(payload: Payload) -> (ByteStream, Flow) {
-    let flow = Flow::new();
+pub(super) fn body(payload: Payload, line: LineRate) -> (ByteStream, Flow) {
+    let flow = Flow::new(line);
     let left = payload.len();
     if left == 0 {
         // Nothing asks a body of 0 bytes for its bytes.
@@ -177,7 +210,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_line_that_takes_nothing_is_a_stall_and_a_slow_one_is_none() {
-        let flow = Flow::new();
+        let flow = Flow::new(LineRate::default());
         let start = Instant::now();
         for _ in 0..100 {
             flow.turn(Waiting::Line(128_000));
@@ -194,16 +227,24 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn waiting_for_ourselves_is_no_stall() {
-        let flow = Flow::new();
+        let flow = Flow::new(LineRate::default());
         let waited = tokio::time::timeout(Duration::from_secs(1_000_000), flow.stalled(&PATIENCE)).await;
         assert!(waited.is_err(), "bandwidth may be so low");
     }
 
     #[tokio::test(start_paused = true)]
     async fn an_answer_may_take_as_long_as_what_is_still_on_its_way() {
-        for (rate, expected) in [(100_000_000, 60), (8_000, 60 + (4 << 20) / 8_000), (10, 60 + (4 << 20) / 1_000)] {
-            let flow = Flow::new();
-            for _ in 0..64 {
+        const MIB: u64 = 1 << 20;
+        for (parts, rate, expected) in [
+            // Most of it has passed all buffers, which tells the rate.
+            (64, 100_000_000, 60),
+            (64, 8_000, 60 + 64 * MIB / (8_000 * 52 / 64)),
+            (64, 10, 60 + 64 * MIB / 1_000),
+            // All of it may still lie in them, however fast it vanished.
+            (8, 100_000_000, 60 + 8 * MIB / 1_000),
+        ] {
+            let flow = Flow::new(LineRate::default());
+            for _ in 0..parts {
                 flow.turn(Waiting::Line(1 << 20));
                 tokio::time::advance(Duration::from_secs_f64(f64::from(1 << 20) / f64::from(rate))).await;
             }
@@ -214,10 +255,24 @@ mod tests {
         }
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn what_got_through_before_tells_how_long_to_wait() {
+        let line = LineRate::default();
+        line.learn(100, Duration::from_secs(1));
+        assert_eq!(line.0.load(Ordering::Relaxed), 0, "too short to tell");
+        line.learn(8 << 20, Duration::from_secs(1));
+        let flow = Flow::new(line);
+        flow.turn(Waiting::Line(8 << 20));
+        flow.turn(Waiting::Answer);
+        let start = Instant::now();
+        flow.stalled(&PATIENCE).await;
+        assert_eq!(start.elapsed().as_secs(), 68, "eight times slower than before is not dead yet");
+    }
+
     #[tokio::test]
     async fn the_body_is_the_payload() {
         let bytes = vec![7; 1_000_000];
-        let (stream, flow) = body(Payload::of_bytes(bytes.clone(), crc64(&bytes)));
+        let (stream, flow) = body(Payload::of_bytes(bytes.clone(), crc64(&bytes)), LineRate::default());
         let mut body = stream.into_inner();
         assert_eq!(body.size_hint().exact(), Some(1_000_000));
         let mut got = Vec::new();

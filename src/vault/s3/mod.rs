@@ -27,6 +27,7 @@ use aws_sdk_s3::{
     error::{ProvideErrorMetadata, SdkError},
     types::StorageClass,
 };
+use body::LineRate;
 pub use credentials::Identity;
 use credentials::Reloading;
 use failure::{Call, Failure};
@@ -91,6 +92,7 @@ pub struct S3Vault {
     place: Arc<Place>,
     patience: Patience,
     lacks: Arc<Lacks>,
+    line: LineRate,
 }
 
 /// The part of a bucket that is ours.
@@ -145,7 +147,14 @@ impl S3Vault {
         let (client, credentials) = client::client(&options).await;
         let place =
             Place { bucket: options.bucket, prefix: options.prefix, is_foreign: options.endpoint_url.is_some() };
-        S3Vault { client, credentials, place: Arc::new(place), patience: options.patience, lacks: Arc::default() }
+        S3Vault {
+            client,
+            credentials,
+            place: Arc::new(place),
+            patience: options.patience,
+            lacks: Arc::default(),
+            line: LineRate::default(),
+        }
     }
 
     /// The next request asks for the credentials anew; uploads under way go on with them.
@@ -183,7 +192,13 @@ impl S3Vault {
     {
         Box::pin(async move {
             tokio::select! {
-                answer = sent => answer.map_err(|err| self.failure(call, err)),
+                answer = sent => match answer {
+                    Ok(answer) => {
+                        flow.answered();
+                        Ok(answer)
+                    }
+                    Err(err) => Err(self.failure(call, err)),
+                },
                 what = flow.stalled(&self.patience) => Err(Failure::Stalled { call: call.name, what }),
             }
         })

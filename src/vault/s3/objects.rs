@@ -25,7 +25,7 @@ impl S3Vault {
         if len != spec.size || crc != spec.crc64 {
             return Err(Failure::Mismatch("The bytes are not those of the object".into()));
         }
-        let (body, flow) = body::body(payload);
+        let (body, flow) = body::body(payload, self.line.clone());
         let request = self
             .client
             .put_object()

@@ -33,7 +33,7 @@ impl S3Vault {
         payload: Payload,
     ) -> Result<Part, Failure> {
         let (len, crc) = (payload.len(), payload.crc64());
-        let (body, flow) = body::body(payload);
+        let (body, flow) = body::body(payload, self.line.clone());
         let request = self
             .client
             .upload_part()
