@@ -56,7 +56,7 @@ rehearse: build
 	$(BINARY) rehearse $(if $(DIR),"$(DIR)")
 
 check: deps
-	$(CARGO) test --locked --workspace --no-fail-fast
+	$(CARGO) test --locked --no-fail-fast
 
 bench: build
 	benches/speed.sh

@@ -121,7 +121,7 @@ fn mail_server(refuses: bool) -> (u16, thread::JoinHandle<String>) {
         let mut lines = BufReader::new(out.try_clone().unwrap()).lines().map_while(Result::ok);
         let (mut mail, mut is_data) = (String::new(), false);
         out.write_all(b"220 here\r\n").unwrap();
-        while let Some(line) = lines.next() {
+        for line in lines.by_ref() {
             let answer = match (is_data, line.get(..4).unwrap_or(&line)) {
                 (true, ".") => "250 taken",
                 (true, _) => {

@@ -18,7 +18,7 @@ fn world() -> World {
 fn inside(hours: &Arc<Hours>) -> Inside {
     Inside {
         hours: hours.clone(),
-        wait: Arc::new(|stop, time| stop.wait(time)),
+        wait: Arc::new(archiver::staging::Stop::wait),
         window: Some("20:00-07:00"),
         concurrency: 1,
         patience: Patience::default(),
