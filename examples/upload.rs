@@ -4,7 +4,7 @@
 
 use archiver::{
     pipeline::AlwaysOpen,
-    upload::{Ledger, LedgerError, Options, Parcel, TRIES, Uploader},
+    upload::{Ledger, LedgerError, Options, Parcel, Retries, Uploader},
     vault::{
         Key, ObjectSpec,
         checksum::BlockSummer,
@@ -55,8 +55,12 @@ fn main() -> Result<(), Box<dyn Error>> {
         identity: Identity::Chain,
         patience: Patience::default(),
     };
-    let upload =
-        Options { part_size: part_size.parse()?, concurrency: concurrency.parse()?, tries: TRIES, bandwidth: None };
+    let upload = Options {
+        part_size: part_size.parse()?,
+        concurrency: concurrency.parse()?,
+        retries: Retries::default(),
+        bandwidth: None,
+    };
     // As the daemon's.
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     runtime.block_on(async {

@@ -70,6 +70,13 @@ impl Waits {
     pub const fn secs(first: u64, longest: u64) -> Waits {
         Waits { first: Duration::from_secs(first), longest: Duration::from_secs(longest) }
     }
+
+    /// After so many failures in a row, at least one. `chance`, any number, puts it between half of the step and all
+    /// of it, so that many that failed together do not come again together.
+    pub fn after(self, failures: u32, chance: u32) -> Duration {
+        let half = self.first.saturating_mul(1 << (failures - 1).min(16)).min(self.longest) / 2;
+        half + half.mul_f64(f64::from(chance) / f64::from(u32::MAX))
+    }
 }
 
 impl From<Fate> for Waits {

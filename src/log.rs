@@ -20,8 +20,8 @@ pub enum LogMonitor {
     Journal,
 }
 
-/// The level of everything that is not ours.
-const LIBRARIES: &str = "warn";
+/// The level of everything that is not ours: what matters of it comes back to us as an error, and is told by us.
+const LIBRARIES: &str = "error";
 
 /// Begins logging, for the rest of the process. `level`: `error`, `warn`, `info`, `debug` or `trace`.
 pub fn init(level: &str) -> LogMonitor {

@@ -13,6 +13,8 @@ mod cuts;
 mod direct;
 #[path = "s3/kills.rs"]
 mod kills;
+#[path = "s3/identities.rs"]
+mod identities;
 #[path = "s3/inside.rs"]
 mod inside;
 #[path = "s3/refusals.rs"]

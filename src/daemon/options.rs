@@ -132,7 +132,7 @@ pub fn pipeline(settings: &Settings, run: &Run) -> pipeline::Options {
         upload: upload::Options {
             part_size: settings.vault.part_size.0,
             concurrency: settings.vault.concurrency as usize,
-            tries: upload::TRIES,
+            retries: upload::Retries::default(),
             bandwidth: settings.upload.bandwidth.map(|bandwidth| bandwidth.0),
         },
         storage_class: settings.vault.storage_class.clone(),

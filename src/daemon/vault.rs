@@ -5,7 +5,8 @@ use crate::{
     config::{Settings, VaultUrl},
     fate::{Chain, Fateful},
     notice::{Monitor, Notice},
-    pipeline::{self, Backoff, Limit},
+    pipeline::{Backoff, Limit},
+    upload::chance,
     vault::{
         Vault,
         directory::DirectoryVault,
@@ -89,7 +90,7 @@ async fn open_directory(
             (false, _) => Some(VAULT_WAIT),
             (true, None) => None,
             (true, Some(time)) => {
-                backoff.failed(err.waits(), err.fate(), jiff::Timestamp::now(), Limit::After(time), pipeline::chance())
+                backoff.failed(err.waits(), err.fate(), jiff::Timestamp::now(), Limit::After(time), chance())
             }
         };
         let Some(wait) = wait else { return Err(cannot(&err)) };

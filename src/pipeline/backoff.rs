@@ -43,8 +43,8 @@ impl Backoff {
     /// After a failure: how long to wait before the next try, or nothing when there is to be none. `chance` is any
     /// number. The last wait ends with the time that is left, so that the last try is made at its end.
     pub fn failed(&mut self, waits: Waits, fate: Fate, now: Timestamp, limit: Limit, chance: u32) -> Option<Duration> {
-        let wait = jittered(waits.first.saturating_mul(1 << self.failures.min(16)).min(waits.longest), chance);
         self.failures = self.failures.saturating_add(1);
+        let wait = waits.after(self.failures, chance);
         let first = *self.first.get_or_insert(now);
         match limit {
             Limit::Never => Some(wait),
@@ -61,12 +61,6 @@ impl Backoff {
     pub fn succeeded(&mut self) {
         *self = Backoff::default();
     }
-}
-
-/// Between half of the step and all of it.
-fn jittered(step: Duration, chance: u32) -> Duration {
-    let half = step / 2;
-    half + half.mul_f64(f64::from(chance) / f64::from(u32::MAX))
 }
 
 #[cfg(test)]

@@ -32,7 +32,6 @@ pub use delivery::VAULT_ID;
 pub use ending::write_tree;
 pub use gate::{AlwaysOpen, WindowGate};
 pub use records::{local_manifest, read_manifest};
-pub use retry::chance;
 pub use spec::{Names, Options, SourceSpec};
 
 use crate::{

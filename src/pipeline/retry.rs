@@ -7,6 +7,7 @@ use super::{
 use crate::{
     fate::{Fate, Trouble},
     notice::Notice,
+    upload::chance,
 };
 
 pub enum Outcome<R> {
@@ -74,11 +75,4 @@ pub fn persist<R>(ctx: &Context, mut work: impl FnMut() -> Result<R, Failure>) -
             },
         }
     }
-}
-
-/// Any number. A system without random numbers waits as long as it may.
-pub fn chance() -> u32 {
-    let mut bytes = [0u8; 4];
-    let filled = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty());
-    if filled == Ok(bytes.len()) { u32::from_ne_bytes(bytes) } else { u32::MAX }
 }

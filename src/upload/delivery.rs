@@ -68,18 +68,24 @@ impl<'a> Delivery<'a> {
 
     async fn put(&self, spec: &ObjectSpec) -> Result<Receipt, UploadError> {
         let span = Span { number: 1, offset: 0, len: spec.size, crc64: spec.crc64 };
-        let answer = loop {
+        let mut failures = 0;
+        let receipt = loop {
             self.uploader.gate.opened().await;
             let payload = self.uploader.payload(&self.parcel.file, span);
-            tokio::select! {
+            let answer = tokio::select! {
                 answer = self.uploader.vault.put(self.key, spec, payload.clone()) => match taken(answer, &payload) {
-                    Err(UploadError::Vault(err)) => break Err(err),
-                    answer => break Ok(answer?),
+                    Err(UploadError::Vault(err)) => Err(err),
+                    answer => Ok(answer?),
                 },
-                () = self.uploader.gate.overdue() => {}
+                () = self.uploader.gate.overdue() => continue,
+            };
+            let (refused, settled) = (cause(&answer), self.settle(answer).await);
+            failures += 1;
+            match self.uploader.options.retries.after(failures) {
+                Some(wait) if settled.is_err() && refused.is_some_and(is_storm) => sleep(wait).await,
+                _ => break settled?,
             }
         };
-        let receipt = self.settle(answer).await?;
         // One that was begun when parts were smaller.
         self.clear().await?;
         (self.progress)(spec.size);
@@ -122,10 +128,10 @@ impl<'a> Delivery<'a> {
             let (completed, refused) = (answer.is_ok(), cause(&answer));
             let settled = self.settle(answer).await;
             failures += 1;
-            if settled.is_ok() || !refused.is_some_and(is_storm) || failures >= self.uploader.options.tries {
-                return (completed, refused, settled);
+            match self.uploader.options.retries.after(failures) {
+                Some(wait) if settled.is_err() && refused.is_some_and(is_storm) => sleep(wait).await,
+                _ => return (completed, refused, settled),
             }
-            sleep(Uploader::pause(failures)).await;
         }
     }
 
@@ -136,10 +142,10 @@ impl<'a> Delivery<'a> {
         loop {
             let answer = question().await;
             failures += 1;
-            if !cause(&answer).is_some_and(is_storm) || failures >= self.uploader.options.tries {
-                return answer;
+            match self.uploader.options.retries.after(failures) {
+                Some(wait) if cause(&answer).is_some_and(is_storm) => sleep(wait).await,
+                _ => return answer,
             }
-            sleep(Uploader::pause(failures)).await;
         }
     }
 

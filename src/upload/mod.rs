@@ -20,7 +20,10 @@ mod sending;
 #[cfg(test)]
 mod tests;
 
-use crate::vault::{Cause, Key, ObjectSpec, Receipt, UploadId, Vault, VaultError, VaultResult, checksum::BlockSums};
+use crate::{
+    fate::Waits,
+    vault::{Cause, Key, ObjectSpec, Receipt, UploadId, Vault, VaultError, VaultResult, checksum::BlockSums},
+};
 use allowance::Allowance;
 use async_trait::async_trait;
 use bandwidth::Bandwidth;
@@ -34,15 +37,8 @@ use std::{
 };
 use tokio_util::sync::CancellationToken;
 
-/// After the first failure in a row; twice as long after each further one.
-const FIRST_PAUSE: Duration = Duration::from_millis(500);
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
-
 /// How often what is left is aborted again before it is told.
 const ABORT_ROUNDS: usize = 5;
-
-/// Failures of parts in a row after which trouble is told, and longer waits begin.
-pub const TRIES: u32 = 6;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
@@ -51,10 +47,37 @@ pub struct Options {
     pub part_size: u64,
     /// Parts under way at once, of one object; fewer while the vault asks to go slower.
     pub concurrency: usize,
-    /// Failures in a row, of parts, after which a delivery ends for now.
-    pub tries: u32,
+    pub retries: Retries,
     /// Bytes per second, over all parts of all objects together.
     pub bandwidth: Option<u64>,
+}
+
+/// What a delivery tries again by itself. Beyond that trouble is told, and whoever called waits longer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retries {
+    /// Failures in a row after which a delivery ends for now.
+    pub max: u32,
+    pub waits: Waits,
+}
+
+impl Default for Retries {
+    fn default() -> Self {
+        Retries { max: 6, waits: Waits { first: Duration::from_millis(500), longest: Duration::from_secs(30) } }
+    }
+}
+
+impl Retries {
+    /// How long to wait after so many failures in a row; nothing when they are too many.
+    fn after(self, failures: u32) -> Option<Duration> {
+        (failures < self.max).then(|| self.waits.after(failures, chance()))
+    }
+}
+
+/// Any number. A system without random numbers waits as long as it may.
+pub fn chance() -> u32 {
+    let mut bytes = [0u8; 4];
+    let filled = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty());
+    if filled == Ok(bytes.len()) { u32::from_ne_bytes(bytes) } else { u32::MAX }
 }
 
 /// A file that is to be delivered.
@@ -104,17 +127,6 @@ impl Uploader {
         let bandwidth = options.bandwidth.map(|rate| Arc::new(Bandwidth::new(rate)));
         let allowance = Mutex::new(Allowance::new(options.concurrency));
         Uploader { vault, ledger, gate, options, bandwidth, allowance }
-    }
-
-    /// How long to wait after so many failures in a row, at least one. Half of it is chance, so that many that failed
-    /// together do not come again together.
-    fn pause(failures: u32) -> Duration {
-        let mut bytes = [0; 4];
-        // Without random numbers all wait the same, which is no harm to one host.
-        let _ = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty());
-        let chance = f64::from(u32::from_ne_bytes(bytes)) / f64::from(u32::MAX);
-        let wait = FIRST_PAUSE.saturating_mul(1 << (failures - 1).min(16)).min(LONGEST_PAUSE);
-        wait.mul_f64(0.5 + 0.5 * chance)
     }
 
     /// Makes the vault hold a file, and returns the proof. Bytes that the vault holds are told to `progress` as

@@ -127,11 +127,10 @@ impl<'a> Sending<'a> {
         self.failures += 1;
         let may_pass = matches!(cause, Some(Cause::Throttle | Cause::Network | Cause::Integrity | Cause::Other))
             || matches!(err, UploadError::Integrity { .. });
-        if !may_pass || self.failures >= self.uploader.options.tries {
+        let Some(wait) = self.uploader.options.retries.after(self.failures).filter(|_| may_pass) else {
             self.failed.get_or_insert(err);
             return;
-        }
-        let wait = Uploader::pause(self.failures);
+        };
         let what = crate::fate::Chain(&err).to_string();
         tracing::info!(key = %self.key, ?wait, what, "A part will be sent again");
         self.not_before = Some(Instant::now() + wait);

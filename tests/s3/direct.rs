@@ -2,7 +2,7 @@
 
 use crate::tools::{BUCKET, Random, dir};
 use archiver::{
-    upload::{Gate, Ledger, LedgerError, Options, Parcel, Uploader},
+    upload::{Gate, Ledger, LedgerError, Options, Parcel, Retries, Uploader},
     vault::{
         Key, ObjectSpec, Vault,
         checksum::BlockSums,
@@ -119,7 +119,7 @@ pub fn write_keys(file: &Path, access: &str, secret: &str) {
 }
 
 pub fn options(concurrency: usize) -> Options {
-    Options { part_size: 0, concurrency, tries: archiver::upload::TRIES, bandwidth: None }
+    Options { part_size: 0, concurrency, retries: Retries::default(), bandwidth: None }
 }
 
 /// Bytes that do not repeat.

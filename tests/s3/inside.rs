@@ -9,7 +9,7 @@ use archiver::{
     notice::{Monitor, Notice},
     pipeline::{self, AlwaysOpen, Finish, Names, Parts, SourceSpec, Wait, WindowGate},
     staging::Stop,
-    upload::{self, Gate},
+    upload::{self, Gate, Retries},
     vault::s3::{self, Identity, Patience, S3Vault},
     window::Window,
 };
@@ -79,6 +79,7 @@ pub struct Inside {
     pub window: Option<&'static str>,
     pub concurrency: usize,
     pub patience: Patience,
+    pub retries: Retries,
 }
 
 pub struct Going {
@@ -162,7 +163,7 @@ impl Inside {
             upload: upload::Options {
                 part_size: PART,
                 concurrency: self.concurrency,
-                tries: upload::TRIES,
+                retries: self.retries,
                 bandwidth: None,
             },
             storage_class: "DEEP_ARCHIVE".to_owned(),

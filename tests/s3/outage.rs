@@ -6,7 +6,7 @@ use crate::{
     tools::{BUCKET, Random, setting, wait_until},
     world::World,
 };
-use archiver::vault::s3::Patience;
+use archiver::{fate::Waits, upload::Retries, vault::s3::Patience};
 use archiver_s3_double::{
     Act, Proxy, Rule,
     proxy::{Knobs, Stall},
@@ -18,6 +18,10 @@ use std::{
 
 const LONGEST_WAIT: Duration = Duration::from_secs(300);
 const HOUR: Duration = Duration::from_secs(3_600);
+
+/// What an upload tries again by itself, it tries in real time; the hours pass only while the pipeline waits.
+const AT_ONCE: Retries = Retries { max: 6, waits: Waits { first: Duration::from_millis(1), longest: LONGEST_PAUSE } };
+const LONGEST_PAUSE: Duration = Duration::from_millis(10);
 
 fn impatient() -> Patience {
     Patience { connect: Duration::from_secs(1), silence: Duration::from_millis(300), ..Patience::default() }
@@ -52,6 +56,7 @@ fn two_days_of_darkness_end_by_themselves_within_five_minutes() {
         window: None,
         concurrency: 1,
         patience: impatient(),
+        retries: AT_ONCE,
     };
     let going = inside.start(&world);
     wait_until("a part is there", || world.double.uploads(BUCKET).iter().any(|upload| !upload.parts.is_empty()));
@@ -77,17 +82,19 @@ fn two_days_of_darkness_end_by_themselves_within_five_minutes() {
     assert_eq!((world.wrong(), world.parts_again()), (Vec::new(), Vec::new()), "seed {seed}");
 }
 
-/// A share of all requests is refused, for a day; then all, for an hour; then none. Tells how long it took.
+/// At least a share of all requests is refused, for a day; then all, for an hour; then none. Tells how long it took.
 fn storm(share: f64, seed: u64) -> Duration {
     let world = Arc::new(World::new(1));
     let hours = Hours::at("2026-11-20T20:00:00Z");
     let (began, clock, server) = (hours.now(), hours.clone(), world.clone());
-    let codes = ["SlowDown", "InternalError", "TooManyRequests", "RequestTimeout"];
-    for (index, code) in codes.into_iter().enumerate() {
-        // A quarter of all, of what the rules before let through.
-        let chance = share / 4.0 / (1.0 - share / 4.0 * index as f64);
+    for (index, code) in ["SlowDown", "InternalError", "TooManyRequests"].into_iter().enumerate() {
+        // A third of all, of what the rules before let through.
+        let chance = share / 3.0 / (1.0 - share / 3.0 * index as f64);
         world.double.script(Rule::new(Act::refuse(code)).chance(chance, seed + index as u64));
     }
+    // What has a body may also come too slowly.
+    let slow = Rule::new(Act::refuse("RequestTimeout")).on("UploadPart");
+    world.double.script(slow.chance(share / 4.0, seed + 3));
     let phase = Mutex::new(0);
     let inside = Inside {
         hours: hours.clone(),
@@ -107,6 +114,7 @@ fn storm(share: f64, seed: u64) -> Duration {
         window: None,
         concurrency: 3,
         patience: impatient(),
+        retries: AT_ONCE,
     };
     let going = inside.start(&world);
     wait_until("it is delivered", || {

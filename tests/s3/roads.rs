@@ -8,6 +8,7 @@ use crate::{
 use archiver::{
     fate::Chain,
     pipeline::AlwaysOpen,
+    upload::{self, Retries},
     vault::s3::{Options, Patience, S3Vault},
 };
 use archiver_s3_double::{
@@ -129,7 +130,7 @@ fn a_server_that_accepts_and_never_answers_is_given_up_in_time() {
         let began = Instant::now();
         runtime.block_on(async {
             let vault = Arc::new(impatient(&bench, &proxy.endpoint()).await);
-            let once = archiver::upload::Options { tries: 1, ..options(1) };
+            let once = upload::Options { retries: Retries { max: 1, ..Retries::default() }, ..options(1) };
             let uploader = bench.uploader(vault, Arc::new(AlwaysOpen), once);
             let err = uploader.deliver(&parcel, &stop, &|_| ()).await.unwrap_err();
             let (told, took) = (Chain(&err).to_string(), began.elapsed());

@@ -5,7 +5,7 @@ use crate::{
     tools::{BUCKET, PART, Random, wait_until},
     world::World,
 };
-use archiver::vault::s3::Patience;
+use archiver::{upload::Retries, vault::s3::Patience};
 use archiver_s3_double::{Act, Rule};
 use std::{fs, sync::Arc, thread, time::Duration};
 
@@ -22,6 +22,7 @@ fn inside(hours: &Arc<Hours>) -> Inside {
         window: Some("20:00-07:00"),
         concurrency: 1,
         patience: Patience::default(),
+        retries: Retries::default(),
     }
 }
 

@@ -42,6 +42,8 @@ pub struct World {
     pub endpoint: String,
     /// Of a piece, bytes.
     pub max_size: u64,
+    /// The lines of `[vault]` that say who we are.
+    pub identity: String,
     /// More lines of `[vault]`.
     pub vault: String,
     /// More sections.
@@ -65,7 +67,8 @@ impl World {
         let double = Double::spawn(options.buckets(&[BUCKET]));
         let endpoint = double.endpoint();
         let (vault, more) = ("concurrency = 3".to_owned(), String::new());
-        let world = World { double, endpoint, max_size: 18 << 20, vault, more, env: Vec::new(), dir };
+        let identity = format!("credentials_file = \"{}/credentials\"", dir.path().display());
+        let world = World { double, endpoint, max_size: 18 << 20, identity, vault, more, env: Vec::new(), dir };
         world.write_keys(double::ACCESS_KEY, double::SECRET_KEY);
         world
     }
@@ -79,7 +82,8 @@ impl World {
     }
 
     fn config(&self) -> PathBuf {
-        let (root, endpoint, vault, more) = (self.dir.path().display(), &self.endpoint, &self.vault, &self.more);
+        let (root, endpoint) = (self.dir.path().display(), &self.endpoint);
+        let (identity, vault, more) = (&self.identity, &self.vault, &self.more);
         let (max_size, cap) = (self.max_size, self.max_size * 4);
         let bucket = if vault.contains("url =") { String::new() } else { format!("url = \"s3://{BUCKET}/lab\"") };
         let text = format!(
@@ -87,7 +91,7 @@ impl World {
              [[source]]\nname = \"data\"\npath = \"{root}/source\"\n[pack]\nmax_size = {max_size}\n\
              [compress]\nmethod = \"none\"\n[encrypt]\nmethod = \"none\"\n\
              [vault]\n{bucket}\nendpoint_url = \"{endpoint}\"\npath_style = true\nhost = \"nas1\"\n\
-             credentials_file = \"{root}/credentials\"\npart_size = \"8MiB\"\n{vault}\n{more}\n"
+             {identity}\npart_size = \"8MiB\"\n{vault}\n{more}\n"
         );
         let file = self.path("archiver.toml");
         fs::write(&file, text).unwrap();

@@ -253,7 +253,7 @@ async fn what_goes_on_conflicting_is_begun_anew() {
 #[tokio::test(start_paused = true)]
 async fn parts_that_fail_for_a_while_are_sent_again_alone() {
     let mut bench = bench();
-    bench.options.tries = 6;
+    bench.options.retries.max = 6;
     for cause in [Cause::Network, Cause::Throttle, Cause::Integrity, Cause::Other, Cause::Network] {
         bench.vault.spoil("part 2", Fault::Refuse(cause));
     }
@@ -263,7 +263,7 @@ async fn parts_that_fail_for_a_while_are_sent_again_alone() {
     assert_eq!(calls, [&["begin"], &ALL[..], &["complete"]].concat());
     // What does not pass by itself ends the delivery at once.
     let mut other = super::bench();
-    other.options.tries = 6;
+    other.options.retries.max = 6;
     other.vault.spoil("part 2", Fault::Refuse(Cause::Permission));
     assert_eq!(other.fate().await, Fate::Operator);
     assert_eq!(other.vault.calls(), ["begin", "part 1", "part 2"]);

@@ -57,7 +57,12 @@ fn bench() -> Bench {
         vault: Arc::new(Faulty::new(vault)),
         ledger: Arc::default(),
         gate: Arc::new(Open),
-        options: Options { part_size: 1, concurrency: 1, tries: 1, bandwidth: None },
+        options: Options {
+            part_size: 1,
+            concurrency: 1,
+            retries: Retries { max: 1, ..Retries::default() },
+            bandwidth: None,
+        },
         parcel: parcel(dir.path(), &[]),
         stop: CancellationToken::new(),
         told: AtomicU64::new(0),

@@ -2,7 +2,10 @@
 //! a transfer is dead, its checksums of what we have checksums of.
 
 use super::{Options, Patience, credentials::Reloading};
-use aws_config::{BehaviorVersion, default_provider::region::DefaultRegionChain, provider_config::ProviderConfig};
+use aws_config::{
+    BehaviorVersion, environment::EnvironmentVariableRegionProvider, imds::region::ImdsRegionProvider,
+    meta::region::RegionProviderChain, profile::ProfileFileRegionProvider, provider_config::ProviderConfig,
+};
 use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_sdk_s3::{
     Client,
@@ -29,12 +32,10 @@ const ANY_REGION: &str = "us-east-1";
 /// Asks the instance for its region where nobody else knows it.
 pub(super) async fn client(options: &Options) -> (Client, Reloading) {
     let http = http_client();
-    let region = region(options).await;
-    let config = ProviderConfig::without_region()
-        .with_region(Some(region.clone()))
-        .with_http_client(http.clone())
-        .with_retry_config(RetryConfig::disabled());
-    let credentials = Reloading::new(options.identity.clone(), config);
+    let config =
+        ProviderConfig::without_region().with_http_client(http.clone()).with_retry_config(RetryConfig::disabled());
+    let region = region(options, &config).await;
+    let credentials = Reloading::new(options.identity.clone(), config, region.clone());
     let mut builder = Config::builder()
         .behavior_version(BehaviorVersion::latest())
         .region(region)
@@ -53,17 +54,22 @@ pub(super) async fn client(options: &Options) -> (Client, Reloading) {
     (Client::from_conf(builder.build()), credentials)
 }
 
-async fn region(options: &Options) -> Region {
+async fn region(options: &Options, config: &ProviderConfig) -> Region {
     let known = match &options.region {
         Some(region) => Some(Region::new(region.clone())),
         None if options.endpoint_url.is_some() => None,
         None => {
-            let chain = DefaultRegionChain::builder();
-            let chain = match &options.identity {
-                super::Identity::Profile(name) => chain.profile_name(name),
-                _ => chain,
+            let profile = ProfileFileRegionProvider::builder().configure(config);
+            let profile = match &options.identity {
+                super::Identity::Profile(name) => profile.profile_name(name),
+                _ => profile,
             };
-            chain.build().region().await
+            // The SDK's default chain, which takes no HTTP client of ours for its last link.
+            RegionProviderChain::first_try(EnvironmentVariableRegionProvider::new())
+                .or_else(profile.build())
+                .or_else(ImdsRegionProvider::builder().configure(config).build())
+                .region()
+                .await
         }
     };
     known.unwrap_or_else(|| Region::from_static(ANY_REGION))

@@ -4,7 +4,9 @@
 //! for anew whenever they expire, whenever the server does not accept them, and when we are told to.
 
 use aws_config::{
-    default_provider::credentials::DefaultCredentialsChain, profile::ProfileFileCredentialsProvider,
+    Region,
+    default_provider::credentials::{Builder, DefaultCredentialsChain},
+    profile::ProfileFileCredentialsProvider,
     provider_config::ProviderConfig,
 };
 use aws_credential_types::{
@@ -39,6 +41,7 @@ pub enum Identity {
 pub(super) struct Reloading {
     identity: Identity,
     config: ProviderConfig,
+    region: Region,
     known: Arc<Mutex<Option<Known>>>,
 }
 
@@ -49,8 +52,8 @@ struct Known {
 }
 
 impl Reloading {
-    pub(super) fn new(identity: Identity, config: ProviderConfig) -> Reloading {
-        Reloading { identity, config, known: Arc::default() }
+    pub(super) fn new(identity: Identity, config: ProviderConfig, region: Region) -> Reloading {
+        Reloading { identity, config, region, known: Arc::default() }
     }
 
     /// The next request asks anew.
@@ -85,24 +88,23 @@ impl Reloading {
     /// Everything is built anew, since providers keep what they have read.
     async fn ask(&self) -> provider::Result {
         match &self.identity {
-            Identity::Chain => {
-                let chain = DefaultCredentialsChain::builder().configure(self.config.clone());
-                chain.build().await.provide_credentials().await
-            }
-            Identity::Profile(name) => {
-                let chain = DefaultCredentialsChain::builder().configure(self.config.clone()).profile_name(name);
-                chain.build().await.provide_credentials().await
-            }
+            Identity::Chain => self.chain().build().await.provide_credentials().await,
+            Identity::Profile(name) => self.chain().profile_name(name).build().await.provide_credentials().await,
             Identity::File { path, profile } => {
                 let files = EnvConfigFiles::builder().with_file(EnvConfigFileKind::Credentials, path).build();
                 let profile = profile.as_deref().unwrap_or("default");
                 let provider = ProfileFileCredentialsProvider::builder()
-                    .configure(&self.config)
+                    .configure(&self.config.clone().with_region(Some(self.region.clone())))
                     .profile_files(files)
                     .profile_name(profile);
                 provider.build().provide_credentials().await
             }
         }
+    }
+
+    /// The chain looks for a region of its own, whatever its configuration says, unless it is given one.
+    fn chain(&self) -> Builder {
+        DefaultCredentialsChain::builder().configure(self.config.clone()).region(self.region.clone())
     }
 }
 
@@ -140,7 +142,7 @@ mod tests {
         write(&path, "OLD");
         let identity = Identity::File { path: path.clone(), profile: Some("backup".into()) };
         let config = ProviderConfig::without_region().with_http_client(super::super::client::http_client());
-        let reloading = Reloading::new(identity, config);
+        let reloading = Reloading::new(identity, config, Region::from_static("eu-central-1"));
         let key = async || reloading.provide_credentials().await.map(|found| found.access_key_id().to_owned());
         assert_eq!(key().await.unwrap(), "OLD");
         write(&path, "NEW");

@@ -137,6 +137,9 @@ impl Failure {
     }
 }
 
+const NO_CREDENTIALS: &str = ": no credentials were found; name `profile` or `credentials_file` in [vault], or set \
+                              AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY";
+
 fn no_answer<E>(call: Call, err: SdkError<E, HttpResponse>) -> Failure
 where
     E: Error + Send + Sync + 'static,
@@ -146,7 +149,7 @@ where
     let mut source: Option<&(dyn Error + 'static)> = Some(&err);
     while let Some(err) = source {
         if err.is::<CredentialsError>() {
-            (cause, hint) = (Cause::Credentials, ": no credentials were found");
+            (cause, hint) = (Cause::Credentials, NO_CREDENTIALS);
         }
         if err.is::<PayloadError>() {
             (cause, hint) = (Cause::Integrity, ": what was to be sent is not what it was");
