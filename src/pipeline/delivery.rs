@@ -92,49 +92,32 @@ fn deliver_piece(ctx: &Context, piece: &Piece<Encrypted>) -> Result<(), Failure>
     let record: SealedRecord = read_record(&ctx.staging.list_file(name, Encrypted::RECORD))?;
     ctx.timed(Step::Upload, name, piece.len(), 0, || {
         let manifest = ctx.staging.shelf_file::<Encrypted>(&record.manifest_file);
-        let manifest = Sending {
-            key: &record.manifest_key,
-            file: manifest,
-            sums: &record.manifest_sums,
-            class: STANDARD,
-            labels: labels::of_piece(ctx, name, &record.manifest.sha256)?,
-        };
-        let sealed = Sending {
-            key: &record.key,
-            file: piece.path().to_owned(),
-            sums: &record.sums,
-            class: &ctx.options.storage_class,
-            labels: labels::of_piece(ctx, name, &record.made.sha256)?,
-        };
-        deliver(ctx, manifest)?;
-        deliver(ctx, sealed)?;
+        let labels = labels::of_piece(ctx, name, &record.manifest.sha256)?;
+        deliver(ctx, &parcel(&record.manifest_key, manifest, &record.manifest_sums, STANDARD, labels))?;
+        let (file, labels) = (piece.path().to_owned(), labels::of_piece(ctx, name, &record.made.sha256)?);
+        deliver(ctx, &parcel(&record.key, file, &record.sums, &ctx.options.storage_class, labels))?;
         ctx.catalog.set_delivered(name, record.key.as_str(), record.manifest_key.as_str(), (ctx.clock)())?;
         ctx.staging.forget(name)?;
         Ok(((), record.made.len + record.manifest.len))
     })
 }
 
-/// A file that is to go to the vault.
-pub(super) struct Sending<'a> {
-    pub key: &'a Key,
-    pub file: PathBuf,
-    pub sums: &'a BlockSums,
-    pub class: &'a str,
-    pub labels: Labels,
+/// A file that is to go to the vault, of such a class.
+pub(super) fn parcel(key: &Key, file: PathBuf, sums: &BlockSums, class: &str, labels: Labels) -> Parcel {
+    let spec = ObjectSpec { metadata: labels, ..spec(sums.len(), sums.whole(), class) };
+    Parcel { key: key.clone(), file, spec, sums: sums.clone() }
 }
 
 /// Takes one file to the vault. Returns when a receipt proves that it is there.
-pub(super) fn deliver(ctx: &Context, Sending { key, file, sums, class, labels }: Sending<'_>) -> Result<(), Failure> {
-    let spec = ObjectSpec { metadata: labels, ..spec(sums.len(), sums.whole(), class) };
-    let parcel = Parcel { key: key.clone(), file, spec, sums: sums.clone() };
+pub(super) fn deliver(ctx: &Context, parcel: &Parcel) -> Result<(), Failure> {
     let held = AtomicU64::new(0);
     let progress = |bytes| {
         held.fetch_add(bytes, Ordering::Relaxed);
         ctx.monitor.progress(Step::Upload, bytes);
     };
-    match ctx.runtime.block_on(ctx.uploader.deliver(&parcel, &ctx.cancel, &progress)) {
+    match ctx.runtime.block_on(ctx.uploader.deliver(parcel, &ctx.cancel, &progress)) {
         Ok(_) => Ok(()),
-        Err(err) => Err(Failure { progressed: reached(ctx, key, held.into_inner()), ..err.into() }),
+        Err(err) => Err(Failure { progressed: reached(ctx, &parcel.key, held.into_inner()), ..err.into() }),
     }
 }
 

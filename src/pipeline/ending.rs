@@ -3,7 +3,7 @@
 
 use super::{
     context::{Context, Failure},
-    delivery::{STANDARD, Sending, deliver},
+    delivery::{STANDARD, deliver, parcel},
     labels,
     records::{local_manifest, local_manifests, read_manifest},
     retry::{Outcome, persist},
@@ -296,7 +296,7 @@ impl PassObject<'_> {
             Err(err) => return Err(err.into()),
         };
         let labels = labels::of_pass(ctx, &self.pass.source, self.pass.pass, &record.made.sha256);
-        match deliver(ctx, Sending { key: &key, file: sealed, sums: &record.sums, class: STANDARD, labels }) {
+        match deliver(ctx, &parcel(&key, sealed, &record.sums, STANDARD, labels)) {
             Err(failure) if failure.fate == Fate::Rotten => {
                 // It is made again from what it was made of.
                 self.forget()?;

@@ -29,7 +29,7 @@ const fn on_object(name: &'static str, attempt: &'static str, permission: &'stat
 }
 
 const fn on_bucket(name: &'static str, attempt: &'static str, permission: &'static str) -> Call {
-    Call { name, attempt, permission, of_bucket: true }
+    Call { of_bucket: true, ..on_object(name, attempt, permission) }
 }
 
 impl Call {
