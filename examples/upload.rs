@@ -1,17 +1,24 @@
 //! Uploads one file to S3 as the daemon does, for measuring: `upload ENDPOINT BUCKET KEY FILE PART_SIZE CONCURRENCY`.
-//! Keys come from the environment. The checksums of the file, which the daemon knows from making it, are computed
-//! first and take the same reading that proves a piece.
+//! Keys come from the environment. The checksums of the file, which the daemon records when it makes one, are taken from
+//! `FILE.sums`, which is made by the first run.
 
 use archiver::{
     pipeline::AlwaysOpen,
     upload::{Ledger, LedgerError, Options, Parcel, Retries, Uploader},
     vault::{
         Key, ObjectSpec,
-        checksum::BlockSummer,
+        checksum::{BlockSummer, BlockSums},
         s3::{self, Identity, Patience, S3Vault},
     },
 };
-use std::{env, error::Error, fs::File, io, path::PathBuf, sync::Arc};
+use std::{
+    env,
+    error::Error,
+    fs::{self, File},
+    io,
+    path::PathBuf,
+    sync::Arc,
+};
 use tokio_util::sync::CancellationToken;
 
 /// Nothing goes on after this program.
@@ -35,9 +42,13 @@ fn main() -> Result<(), Box<dyn Error>> {
         return Err("usage: upload ENDPOINT BUCKET KEY FILE PART_SIZE CONCURRENCY".into());
     };
     let file = PathBuf::from(file);
-    let mut summer = BlockSummer::new();
-    io::copy(&mut File::open(&file)?, &mut summer)?;
-    let sums = summer.finish();
+    let record = file.with_added_extension("sums");
+    if !record.exists() {
+        let mut summer = BlockSummer::new();
+        io::copy(&mut File::open(&file)?, &mut summer)?;
+        fs::write(&record, serde_json::to_vec(&summer.finish())?)?;
+    }
+    let sums: BlockSums = serde_json::from_slice(&fs::read(&record)?)?;
     let spec = ObjectSpec {
         size: sums.len(),
         crc64: sums.whole(),

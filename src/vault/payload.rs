@@ -9,18 +9,21 @@ use super::{Crc64, checksum::Crc64Digest};
 use crate::durable;
 use async_trait::async_trait;
 use bytes::Bytes;
+use rustix::{buffer::spare_capacity, io::Errno};
 use std::{
     fs::File,
     future::pending,
     io,
-    os::unix::fs::FileExt,
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
 };
 use tokio::task::JoinHandle;
 
-/// Bytes that are read and sent at a time, unless the pace asks for less.
+/// Bytes that are sent at a time, unless the pace asks for less.
 const CHUNK_LEN: u64 = 128 << 10;
+/// Bytes that are read at a time: so many that waking the thread that reads costs little, and few enough to be in the
+/// cache of the processor still when they are sent.
+const BLOCK_LEN: u64 = 512 << 10;
 
 /// Says how fast bytes may pass.
 #[async_trait]
@@ -107,7 +110,8 @@ impl Payload {
     }
 
     pub fn reader(self) -> PayloadReader {
-        PayloadReader { payload: self, file: None, sent: 0, digest: Crc64Digest::new(), ahead: None }
+        let block = if let Source::Bytes(bytes) = &self.source { bytes.clone() } else { Bytes::new() };
+        PayloadReader { payload: self, file: None, sent: 0, digest: Crc64Digest::new(), block, ahead: None }
     }
 
     /// All of it, for who must have it in memory.
@@ -128,7 +132,9 @@ pub struct PayloadReader {
     /// Bytes that were given out.
     sent: u64,
     digest: Crc64Digest,
-    /// The next bytes are read while the last ones are sent.
+    /// What was read and not given out yet.
+    block: Bytes,
+    /// The next block is read while this one is sent.
     ahead: Option<JoinHandle<io::Result<Bytes>>>,
 }
 
@@ -161,36 +167,35 @@ impl PayloadReader {
         Ok(Some(bytes))
     }
 
-    /// Bytes that are still to be given out after `sent` of them, at a time.
-    fn step(&self, sent: u64) -> u64 {
-        let step = self.payload.pace.as_ref().map_or(u64::MAX, |pace| pace.step());
-        (self.payload.len - sent).min(CHUNK_LEN).min(step.max(1))
+    /// The next bytes to be given out; none at the end.
+    async fn chunk(&mut self) -> io::Result<Bytes> {
+        if self.block.is_empty() && self.sent < self.payload.len {
+            self.block = self.read_block().await?;
+        }
+        let step = self.payload.pace.as_ref().map_or(u64::MAX, |pace| pace.step().max(1));
+        let len = (self.block.len() as u64).min(CHUNK_LEN).min(step);
+        Ok(self.block.split_to(len as usize))
     }
 
-    async fn chunk(&mut self) -> io::Result<Bytes> {
-        let len = self.step(self.sent);
-        match &self.payload.source {
-            Source::Bytes(bytes) => Ok(bytes.slice(self.sent as usize..(self.sent + len) as usize)),
-            Source::File { path, offset } => {
-                let file = match &self.file {
-                    Some(file) => file.clone(),
-                    None => {
-                        let path = path.clone();
-                        self.file.insert(Arc::new(blocking(move || File::open(path)).await?)).clone()
-                    }
-                };
-                let now = match self.ahead.take() {
-                    Some(ahead) => ahead.await.unwrap_or_else(|join| std::panic::resume_unwind(join.into_panic()))?,
-                    None => blocking(reading(file.clone(), offset + self.sent, len)).await?,
-                };
-                let sent = self.sent + now.len() as u64;
-                let then = self.step(sent);
-                if then > 0 {
-                    self.ahead = Some(tokio::task::spawn_blocking(reading(file, offset + sent, then)));
-                }
-                Ok(now)
+    async fn read_block(&mut self) -> io::Result<Bytes> {
+        let Source::File { path, offset } = &self.payload.source else { return Ok(Bytes::new()) };
+        let (begin, end) = (offset + self.sent, offset + self.payload.len);
+        let file = match &self.file {
+            Some(file) => file.clone(),
+            None => {
+                let path = path.clone();
+                self.file.insert(Arc::new(blocking(move || File::open(path)).await?)).clone()
             }
+        };
+        let block = match self.ahead.take() {
+            Some(ahead) => ahead.await.unwrap_or_else(|join| std::panic::resume_unwind(join.into_panic()))?,
+            None => blocking(reading(file.clone(), begin, end)).await?,
+        };
+        let next = begin + block.len() as u64;
+        if next < end {
+            self.ahead = Some(tokio::task::spawn_blocking(reading(file, next, end)));
         }
+        Ok(block)
     }
 
     fn unreadable(&self, source: io::Error) -> PayloadError {
@@ -199,12 +204,24 @@ impl PayloadReader {
     }
 }
 
-/// Read once and sent: nobody needs it in memory, and others need the memory.
-fn reading(file: Arc<File>, offset: u64, len: u64) -> impl FnOnce() -> io::Result<Bytes> {
+/// The block at `offset`, or what of it comes before `end`. Read once and sent: nobody needs it in memory, and others
+/// need the memory.
+fn reading(file: Arc<File>, offset: u64, end: u64) -> impl FnOnce() -> io::Result<Bytes> {
     move || {
-        let mut bytes = vec![0; len as usize];
-        file.read_exact_at(&mut bytes, offset)?;
-        durable::forget_cached(&file, offset, len);
+        let len = (end - offset).min(BLOCK_LEN) as usize;
+        let mut bytes = Vec::with_capacity(len);
+        while bytes.len() < len {
+            let at = offset + bytes.len() as u64;
+            // Into room that was not zeroed before: that costs more than half of what reading does.
+            match rustix::io::pread(&file, spare_capacity(&mut bytes), at) {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(err) => return Err(err.into()),
+            }
+        }
+        durable::forget_cached(&file, offset, len as u64);
+        // A file may have grown, and a vector may have more room than was asked for.
+        bytes.truncate(len);
         Ok(bytes.into())
     }
 }

@@ -5,7 +5,10 @@ use crate::{
     tools::{MIB, PART, at_length, wait_until},
     world::World,
 };
-use archiver::{pipeline::AlwaysOpen, upload::Options};
+use archiver::{
+    pipeline::AlwaysOpen,
+    upload::{Options, Retries},
+};
 use archiver_s3_double::{Proxy, proxy::Knobs};
 use std::{
     fs,
@@ -23,7 +26,8 @@ fn deliver_over(knobs: Knobs, bytes: &[u8], concurrency: usize) -> f64 {
     proxy.set(knobs);
     let began = Instant::now();
     runtime.block_on(async {
-        let uploader = bench.uploader(bench.vault(&proxy.endpoint()).await, Arc::new(AlwaysOpen), options(concurrency));
+        let options = Options { retries: Retries { max: 1, ..Retries::default() }, ..options(concurrency) };
+        let uploader = bench.uploader(bench.vault(&proxy.endpoint()).await, Arc::new(AlwaysOpen), options);
         let stop = CancellationToken::new();
         uploader.deliver(&bench.parcel(bytes), &stop, &|_| ()).await.unwrap();
     });

@@ -23,6 +23,9 @@ use tokio::time::{Instant, sleep};
 /// What systems on the way may have taken and not yet passed on: the largest buffers of Linux by default, 4 MiB to send
 /// and 6 MiB to receive (`tcp_wmem`, `tcp_rmem`), and some. How fast bytes vanish into them says nothing of the line.
 const BUFFERS: u64 = 12 << 20;
+/// Linux wakes who waits for room in a full buffer only once a third of it is free, so on a slow line nothing is taken
+/// for long, and then much at once.
+const ROOM: u64 = BUFFERS / 3;
 /// A line may become slower by this factor before it is taken for dead.
 const SLOWER: u64 = 8;
 /// What is shorter says more of the server's haste than of the line.
@@ -38,6 +41,11 @@ impl LineRate {
         if len >= TELLING {
             self.0.store((len as f64 / took.as_secs_f64().max(0.001)) as u64, Ordering::Relaxed);
         }
+    }
+
+    /// A stall may have been a line that became slow: the next one is waited for longer.
+    fn doubt(&self) {
+        let _ = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |rate| Some(rate / SLOWER));
     }
 }
 
@@ -101,16 +109,15 @@ impl Flow {
     /// How long to wait from now on before it is a stall; zero when it is one.
     fn left(&self, patience: &Patience) -> Duration {
         let state = self.state();
-        let may_take = match state.waiting {
+        let under_way = match state.waiting {
             Waiting::Bytes => return patience.silence,
-            Waiting::Line(len) => patience.silence + patience.at_slowest(len),
-            Waiting::Answer => {
-                let seen = state.sent.saturating_sub(BUFFERS) as f64 / state.on_line.as_secs_f64().max(0.001);
-                let known = (self.line.0.load(Ordering::Relaxed) / SLOWER) as f64;
-                let rate = seen.max(known).max(patience.slowest as f64);
-                patience.silence + Duration::from_secs_f64(state.sent as f64 / rate)
-            }
+            Waiting::Line(len) => len + ROOM,
+            Waiting::Answer => state.sent,
         };
+        let seen = state.sent.saturating_sub(BUFFERS) as f64 / state.on_line.as_secs_f64().max(0.001);
+        let known = (self.line.0.load(Ordering::Relaxed) / SLOWER) as f64;
+        let rate = seen.max(known).max(patience.slowest as f64);
+        let may_take = patience.silence + Duration::from_secs_f64(under_way as f64 / rate);
         may_take.saturating_sub(state.since.elapsed())
     }
 
@@ -119,6 +126,7 @@ impl Flow {
         loop {
             let left = self.left(patience);
             if left.is_zero() {
+                self.line.doubt();
                 return match self.state().waiting {
                     Waiting::Answer => "the server took everything and does not answer",
                     _ => "nothing gets through any more",
@@ -214,15 +222,15 @@ mod tests {
         let start = Instant::now();
         for _ in 0..100 {
             flow.turn(Waiting::Line(128_000));
-            // Half as much again as the slowest rate takes, within the silence.
-            tokio::time::advance(Duration::from_secs(180)).await;
+            // As long as a third of the largest buffer takes at the slowest rate.
+            tokio::time::advance(Duration::from_secs(4_200)).await;
             assert!(!flow.left(&PATIENCE).is_zero());
         }
-        assert!(start.elapsed() > Duration::from_secs(17_000));
+        assert!(start.elapsed() > Duration::from_secs(400_000));
         flow.turn(Waiting::Line(128_000));
         let start = Instant::now();
         flow.stalled(&PATIENCE).await;
-        assert_eq!(start.elapsed().as_secs(), 188);
+        assert_eq!(start.elapsed().as_secs(), 60 + (128_000 + ROOM) / 1_000);
     }
 
     #[tokio::test(start_paused = true)]
@@ -267,6 +275,10 @@ mod tests {
         let start = Instant::now();
         flow.stalled(&PATIENCE).await;
         assert_eq!(start.elapsed().as_secs(), 68, "eight times slower than before is not dead yet");
+        let start = Instant::now();
+        flow.turn(Waiting::Answer);
+        flow.stalled(&PATIENCE).await;
+        assert_eq!(start.elapsed().as_secs(), 60 + 64, "a line that became slow is found out");
     }
 
     #[tokio::test]
