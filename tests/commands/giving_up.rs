@@ -87,7 +87,7 @@ fn a_vault_that_comes_back_in_time_is_used() {
 fn a_vault_that_goes_away_in_the_middle_is_waited_for_until_the_time_is_up() {
     let mut world = World::new();
     fill(&world);
-    world.setup.more = "[upload]\nbandwidth = \"20kB/s\"".to_owned();
+    world.setup.more = "[upload]\nbandwidth = \"100kB/s\"".to_owned();
     // Without a time it would end within seven seconds.
     let mut run = world.spawn(&["run", "--once", "--give-up-after", "9s"]);
     wait_until("an upload is under way", || status(&world)["sources"][0]["pieces"]["sealed"].as_u64() > Some(0));

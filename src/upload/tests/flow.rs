@@ -92,7 +92,8 @@ async fn bandwidth_is_shared_by_all_parts() {
     bench.options = Options { concurrency: 4, bandwidth: Some(CHECK_SIZE / 10), ..bench.options };
     let start = Instant::now();
     bench.assert_delivered().await;
-    assert_eq!(start.elapsed().as_secs(), 40, "the fifth part goes out when four are paid for");
+    let took = start.elapsed().as_secs_f64();
+    assert!((took - 40.0).abs() < 0.2, "the fifth part goes out when four are paid for, but for a chunk: {took}");
 }
 
 #[tokio::test(start_paused = true)]
