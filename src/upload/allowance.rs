@@ -37,6 +37,10 @@ impl Allowance {
         self.now = (self.now + 1.0 / self.now).min(self.most);
     }
 
+    pub(super) fn one_by_one(&mut self) {
+        self.now = 1.0;
+    }
+
     pub(super) fn told_to_slow_down(&mut self, turn: Turn) {
         if turn.0 > self.decreased_at {
             self.now = (self.now / 2.0).max(1.0);

@@ -5,7 +5,7 @@ use super::{
     parts::{self, Span},
     sending::{Sending, taken},
 };
-use crate::vault::{Cause, Key, ObjectSpec, Part, Receipt, UploadId, VaultResult, payload::PayloadError};
+use crate::vault::{Cause, Key, ObjectSpec, Part, Receipt, UploadId, VaultError, VaultResult, payload::PayloadError};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use tokio::{task::JoinError, time::sleep};
@@ -34,6 +34,12 @@ struct Begun {
     conflicts: u32,
 }
 
+enum Resumed {
+    /// With the parts that the vault holds.
+    UnderWay(Begun, Vec<Part>),
+    There(Receipt),
+}
+
 pub(super) struct Delivery<'a> {
     uploader: &'a Uploader,
     parcel: &'a Parcel,
@@ -51,10 +57,7 @@ impl<'a> Delivery<'a> {
         if self.parcel.sums.len() != spec.size || self.parcel.sums.whole() != spec.crc64 {
             return Err(self.rotten("its checksums do not make that of the whole"));
         }
-        if let Some(receipt) = self.ask(|| self.uploader.vault.head(self.key)).await? {
-            if !receipt.proves(spec) {
-                return Err(UploadError::Exists { key: self.key.clone() });
-            }
+        if let Some(receipt) = self.held().await? {
             self.clear().await?;
             (self.progress)(spec.size);
             return Ok(receipt);
@@ -82,7 +85,9 @@ impl<'a> Delivery<'a> {
             let (refused, settled) = (cause(&answer), self.settle(answer).await);
             failures += 1;
             match self.uploader.options.retries.after(failures) {
-                Some(wait) if settled.is_err() && refused.is_some_and(is_storm) => sleep(wait).await,
+                Some(wait) if settled.is_err() && refused.is_some_and(|cause| may_pass(cause, failures)) => {
+                    sleep(wait).await;
+                }
                 _ => break settled?,
             }
         };
@@ -93,7 +98,10 @@ impl<'a> Delivery<'a> {
     }
 
     async fn in_parts(&self, spec: &ObjectSpec) -> Result<Receipt, UploadError> {
-        let (begun, held) = self.resume_or_begin(spec).await?;
+        let (begun, held) = match self.resume_or_begin(spec).await? {
+            Resumed::UnderWay(begun, held) => (begun, held),
+            Resumed::There(receipt) => return Ok(receipt),
+        };
         let (mut parts, missing) = parts::sort(&self.parcel.sums, begun.spec.part_size, held);
         (self.progress)(parts.iter().map(|part| part.size).sum());
         let sending = Sending::new(self.uploader, self.key, &self.parcel.file, &begun.upload, missing);
@@ -129,7 +137,9 @@ impl<'a> Delivery<'a> {
             let settled = self.settle(answer).await;
             failures += 1;
             match self.uploader.options.retries.after(failures) {
-                Some(wait) if settled.is_err() && refused.is_some_and(is_storm) => sleep(wait).await,
+                Some(wait) if settled.is_err() && refused.is_some_and(|cause| may_pass(cause, failures)) => {
+                    sleep(wait).await;
+                }
                 _ => return (completed, refused, settled),
             }
         }
@@ -143,7 +153,7 @@ impl<'a> Delivery<'a> {
             let answer = question().await;
             failures += 1;
             match self.uploader.options.retries.after(failures) {
-                Some(wait) if cause(&answer).is_some_and(is_storm) => sleep(wait).await,
+                Some(wait) if cause(&answer).is_some_and(|cause| may_pass(cause, failures)) => sleep(wait).await,
                 _ => return answer,
             }
         }
@@ -153,7 +163,9 @@ impl<'a> Delivery<'a> {
     async fn settle(&self, answer: VaultResult<()>) -> Result<Receipt, UploadError> {
         let key = || self.key.clone();
         match (self.ask(|| self.uploader.vault.head(self.key)).await, answer) {
-            (Ok(Some(receipt)), _) if receipt.proves(&self.parcel.spec) => Ok(receipt),
+            (Ok(Some(receipt)), _) if receipt.proves(&self.parcel.spec) => {
+                Ok(self.uploader.look_at_class(&self.parcel.spec, receipt))
+            }
             (Ok(Some(_)), Err(err)) if err.cause == Cause::Exists => Err(UploadError::Exists { key: key() }),
             (Ok(_), Ok(())) | (Ok(Some(_)), Err(_)) => Err(UploadError::Integrity { key: key() }),
             // What the vault said first says more than that it could not be asked again.
@@ -183,19 +195,31 @@ impl<'a> Delivery<'a> {
         self.forget().await
     }
 
-    /// The upload under way, with the parts that the vault holds.
-    async fn resume_or_begin(&self, spec: &ObjectSpec) -> Result<(Begun, Vec<Part>), UploadError> {
+    /// What the vault holds of the object, if it holds it; an error where it holds another.
+    async fn held(&self) -> Result<Option<Receipt>, UploadError> {
+        match self.ask(|| self.uploader.vault.head(self.key)).await? {
+            Some(receipt) if !receipt.proves(&self.parcel.spec) => Err(UploadError::Exists { key: self.key.clone() }),
+            held => Ok(held.map(|receipt| self.uploader.look_at_class(&self.parcel.spec, receipt))),
+        }
+    }
+
+    /// The upload under way, with the parts that the vault holds; or the object, if its completion came through late.
+    async fn resume_or_begin(&self, spec: &ObjectSpec) -> Result<Resumed, UploadError> {
         let vault = &self.uploader.vault;
         let mut vanished = 0;
         if let Some(begun) = self.load().await? {
             let same = (begun.spec.size, begun.spec.crc64) == (spec.size, spec.crc64);
-            if same && parts::is_layout(spec.size, begun.spec.part_size) {
+            if !same || !parts::is_layout(spec.size, begun.spec.part_size) {
+                self.abort(&begun.upload).await?;
+            } else {
                 match self.ask(|| vault.parts(self.key, &begun.upload)).await {
-                    Err(err) if err.cause == Cause::Gone => vanished = begun.vanished + 1,
-                    held => return Ok((begun, held?)),
+                    Err(err) if err.cause == Cause::Gone => {
+                        self.is_unlisted(&begun.upload, err).await?;
+                        vanished = begun.vanished + 1;
+                    }
+                    held => return Ok(Resumed::UnderWay(begun, held?)),
                 }
             }
-            self.abort(&begun.upload).await?;
         }
         // Begun by us, and not known any more: a crash came before it was recorded, or the ledger was lost.
         let known = self.ask(|| vault.uploads(self.key.as_str())).await;
@@ -205,11 +229,31 @@ impl<'a> Delivery<'a> {
             }
         }
         self.uploader.gate.opened().await;
+        if vanished > 0
+            && let Some(receipt) = self.held().await?
+        {
+            self.clear().await?;
+            (self.progress)(spec.size);
+            return Ok(Resumed::There(receipt));
+        }
         let upload = self.ask(|| vault.begin(self.key, spec)).await?;
         let begun = Begun { upload, spec: spec.clone(), vanished, conflicts: 0 };
         self.save(begun.clone()).await?;
         // Once is bad luck; whoever does it again has to be told, since it will never end.
-        if vanished > 1 { Err(UploadError::Vanishing { key: self.key.clone() }) } else { Ok((begun, Vec::new())) }
+        match vanished {
+            0 | 1 => Ok(Resumed::UnderWay(begun, Vec::new())),
+            _ => Err(UploadError::Vanishing { key: self.key.clone() }),
+        }
+    }
+
+    /// An upload that is not known and listed all the same is not gone: then it must not be thrown away.
+    async fn is_unlisted(&self, upload: &UploadId, err: VaultError) -> VaultResult<()> {
+        let listed = self.ask(|| self.uploader.vault.uploads(self.key.as_str())).await;
+        match cause(&listed) {
+            Some(Cause::Permission) => Ok(()),
+            _ if listed?.iter().any(|(key, id)| key == self.key && id == upload) => Err(err),
+            _ => Ok(()),
+        }
     }
 
     /// That the file is as long as it should be, before anything is begun for it.
@@ -263,9 +307,14 @@ impl<'a> Delivery<'a> {
     }
 }
 
-/// Refused by the server for now, and answered: nothing was done, and nothing hangs.
-fn is_storm(cause: Cause) -> bool {
-    matches!(cause, Cause::Throttle | Cause::Other)
+/// Refused for now, and answered: nothing was done, and nothing hangs. What was signed wrong is signed anew once, with
+/// keys that are asked for again, and by the server's clock.
+pub(super) fn may_pass(cause: Cause, failures: u32) -> bool {
+    match cause {
+        Cause::Throttle | Cause::Other => true,
+        Cause::Credentials | Cause::Clock => failures == 1,
+        _ => false,
+    }
 }
 
 /// Reads of staging and records of the catalog block, and must not on the threads that serve everything.

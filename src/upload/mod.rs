@@ -32,7 +32,10 @@ pub use error::{LedgerError, UploadError};
 pub use parts::{PART_COUNT_MAX, PART_SIZE_MAX};
 use std::{
     path::PathBuf,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 use tokio_util::sync::CancellationToken;
@@ -120,13 +123,23 @@ pub struct Uploader {
     options: Options,
     bandwidth: Option<Arc<Bandwidth>>,
     allowance: Mutex<Allowance>,
+    told_class: AtomicBool,
 }
 
 impl Uploader {
     pub fn new(vault: Arc<dyn Vault>, ledger: Arc<dyn Ledger>, gate: Arc<dyn Gate>, options: Options) -> Uploader {
         let bandwidth = options.bandwidth.map(|rate| Arc::new(Bandwidth::new(rate)));
         let allowance = Mutex::new(Allowance::new(options.concurrency));
-        Uploader { vault, ledger, gate, options, bandwidth, allowance }
+        Uploader { vault, ledger, gate, options, bandwidth, allowance, told_class: AtomicBool::new(false) }
+    }
+
+    /// Tells once where the vault keeps objects in another class than was asked for: that is a matter of money.
+    fn look_at_class(&self, spec: &ObjectSpec, receipt: Receipt) -> Receipt {
+        let (asked, kept) = (&spec.storage_class, &receipt.storage_class);
+        if asked != kept && !self.told_class.swap(true, Ordering::Relaxed) {
+            tracing::warn!(key = %receipt.key, %asked, %kept, "The vault keeps an object in another class");
+        }
+        receipt
     }
 
     /// Makes the vault hold a file, and returns the proof. Bytes that the vault holds are told to `progress` as

@@ -1,6 +1,6 @@
 //! The parts of one upload on their way: as many at once as the server takes, within the window.
 
-use super::{UploadError, Uploader, cause_of, parts::Span};
+use super::{UploadError, Uploader, cause_of, delivery::may_pass, parts::Span};
 use crate::vault::{Cause, Key, Part, UploadId, VaultError, payload::Payload};
 use std::{
     collections::{HashMap, VecDeque},
@@ -26,6 +26,8 @@ pub(super) struct Sending<'a> {
     spans: HashMap<Id, (Span, Turn)>,
     /// Failures without any success between them.
     failures: u32,
+    /// Whether any part was taken since the last cut.
+    any_ended: bool,
     /// Nothing is begun before.
     not_before: Option<Instant>,
     /// Ends it, once what is under way has ended.
@@ -49,6 +51,7 @@ impl<'a> Sending<'a> {
             under_way: JoinSet::new(),
             spans: HashMap::new(),
             failures: 0,
+            any_ended: false,
             not_before: None,
             failed: None,
         }
@@ -70,9 +73,19 @@ impl<'a> Sending<'a> {
                 Some(ended) = self.under_way.join_next_with_id() => if let Some(part) = self.ended(ended) {
                     taken(part);
                 },
-                () = self.uploader.gate.overdue(), if !self.under_way.is_empty() => self.under_way.abort_all(),
+                () = self.uploader.gate.overdue(), if !self.under_way.is_empty() => self.cut(),
                 () = may_begin, if more && room => self.begin(),
             }
+        }
+    }
+
+    /// The window has been closed for too long. Parts that share a line end together, or not at all: where none ended
+    /// while it was open, they go out one by one, or none ever would.
+    fn cut(&mut self) {
+        self.under_way.abort_all();
+        if !std::mem::take(&mut self.any_ended) {
+            self.uploader.allowance().one_by_one();
+            tracing::warn!(key = %self.key, "The window closed before any part was through: next, one part at a time");
         }
     }
 
@@ -104,6 +117,7 @@ impl<'a> Sending<'a> {
         match ended {
             Some(Ok(part)) => {
                 self.failures = 0;
+                self.any_ended = true;
                 self.uploader.allowance().taken();
                 Some(part)
             }
@@ -125,7 +139,8 @@ impl<'a> Sending<'a> {
             self.uploader.allowance().told_to_slow_down(turn);
         }
         self.failures += 1;
-        let may_pass = matches!(cause, Some(Cause::Throttle | Cause::Network | Cause::Integrity | Cause::Other))
+        let may_pass = cause.is_some_and(|cause| may_pass(cause, self.failures))
+            || matches!(cause, Some(Cause::Network | Cause::Integrity))
             || matches!(err, UploadError::Integrity { .. });
         let Some(wait) = self.uploader.options.retries.after(self.failures).filter(|_| may_pass) else {
             self.failed.get_or_insert(err);

@@ -17,6 +17,9 @@ use payload::Payload;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
+/// The name in its metadata under which an object carries the SHA-256 of its bytes, in hexadecimal.
+pub const SHA256_LABEL: &str = "sha256";
+
 /// Longest key, bytes; S3's own limit.
 pub const KEY_LEN_MAX: usize = 1024;
 
@@ -118,9 +121,12 @@ pub struct Receipt {
 }
 
 impl Receipt {
-    /// Whether the object is the one that was to be stored, as far as the vault can tell.
+    /// Whether the object is the one that was to be stored, as far as the vault can tell. Where it keeps no checksum,
+    /// the one that went along says at least that nothing else of the same size was stored.
     pub fn proves(&self, spec: &ObjectSpec) -> bool {
-        self.size == spec.size && self.crc64.is_none_or(|crc| crc == spec.crc64)
+        let sha256 = |metadata: &BTreeMap<String, String>| metadata.get(SHA256_LABEL).cloned();
+        let same = sha256(&spec.metadata).zip(sha256(&self.metadata)).is_none_or(|(wanted, held)| wanted == held);
+        self.size == spec.size && self.crc64.is_none_or(|crc| crc == spec.crc64) && same
     }
 }
 
@@ -261,4 +267,39 @@ pub trait Vault: Send + Sync {
 
     /// Asks for an object to be made readable for `days`, or how far that is.
     async fn thaw(&self, key: &Key, days: u32) -> VaultResult<Thaw>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_receipt_proves_no_more_than_it_says() {
+        let labels = |sha256: &str| BTreeMap::from([(SHA256_LABEL.to_owned(), sha256.to_owned())]);
+        let spec = |metadata| ObjectSpec {
+            size: 3,
+            crc64: Crc64(7),
+            part_size: 0,
+            storage_class: "DEEP_ARCHIVE".to_owned(),
+            metadata,
+        };
+        let receipt = |size, crc64, metadata| Receipt {
+            key: "a".parse().unwrap(),
+            size,
+            crc64,
+            storage_class: "STANDARD".to_owned(),
+            metadata,
+        };
+        let spec = spec(labels("aa"));
+        for (held, expected) in [
+            (receipt(3, Some(Crc64(7)), labels("aa")), true),
+            (receipt(3, None, labels("aa")), true),
+            (receipt(3, None, BTreeMap::new()), true),
+            (receipt(3, None, labels("bb")), false),
+            (receipt(3, Some(Crc64(8)), labels("aa")), false),
+            (receipt(4, Some(Crc64(7)), labels("aa")), false),
+        ] {
+            assert_eq!(held.proves(&spec), expected, "{held:?}");
+        }
+    }
 }

@@ -152,6 +152,14 @@ fn keys_of_the_environment_and_of_profiles_are_found() {
     world.identity += "\nprofile = \"backup\"";
     world.double.add_key(Key::new("AKIDPROFILE", "plain"));
     delivers(&world, |key| key == "AKIDPROFILE");
+    // What the configuration names comes before what the environment happens to hold.
+    let mut other = self::world(&[("AWS_ACCESS_KEY_ID", "AKIDENV"), ("AWS_SECRET_ACCESS_KEY", "plain")]);
+    other.identity.clone_from(&world.identity);
+    other.env.push(("AWS_SHARED_CREDENTIALS_FILE".to_owned(), file.display().to_string()));
+    for key in ["AKIDENV", "AKIDPROFILE"] {
+        other.double.add_key(Key::new(key, "plain"));
+    }
+    delivers(&other, |key| key == "AKIDPROFILE");
 }
 
 /// Keys that are handed out for a short time are replaced in the middle of an upload, which goes on.

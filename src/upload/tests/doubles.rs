@@ -110,6 +110,15 @@ impl Faulty {
     }
 }
 
+/// Counts down however a call ends.
+struct Ends<'a>(&'a AtomicUsize);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
 #[async_trait]
 impl Vault for Faulty {
     async fn put(&self, key: &Key, spec: &ObjectSpec, payload: Payload) -> VaultResult<()> {
@@ -127,9 +136,8 @@ impl Vault for Faulty {
             together.wait().await;
         }
         let work = self.inner.put_part(key, upload, number, payload);
-        let done = self.call(format!("part {number}"), key, work).await;
-        self.under_way.fetch_sub(1, Ordering::SeqCst);
-        done
+        let _under_way = Ends(&self.under_way);
+        self.call(format!("part {number}"), key, work).await
     }
 
     async fn parts(&self, key: &Key, upload: &UploadId) -> VaultResult<Vec<Part>> {

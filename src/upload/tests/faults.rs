@@ -39,7 +39,59 @@ async fn an_upload_that_is_gone_is_begun_anew() {
     }
     bench.vault.calls();
     bench.assert_delivered().await;
-    assert_eq!(bench.vault.calls(), [&["abort", "begin"], &ALL[..], &["complete"]].concat());
+    assert_eq!(bench.vault.calls(), [&["begin"], &ALL[..], &["complete"]].concat());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_upload_that_is_listed_is_not_gone() {
+    let bench = bench();
+    bench.vault.spoil("part 5", Fault::Refuse(Cause::Network));
+    assert_eq!(bench.fate().await, Fate::Retry);
+    bench.vault.spoil("parts", Fault::Refuse(Cause::Gone));
+    assert_eq!(bench.fate().await, Fate::Retry);
+    bench.vault.calls();
+    bench.assert_delivered().await;
+    assert_eq!(bench.vault.calls(), ["part 5", "complete"], "it was not thrown away");
+}
+
+/// The answer to a completion was lost, and it came through after all were asked.
+#[tokio::test(start_paused = true)]
+async fn a_completion_that_comes_through_late_sends_nothing_again() {
+    let bench = bench();
+    bench.vault.spoil("complete", Fault::LoseAnswer(Cause::Network));
+    for _ in 0..3 {
+        // Before it, after it, and when the next delivery begins.
+        bench.vault.spoil("head", Fault::Pretend);
+    }
+    bench.fate().await;
+    bench.vault.calls();
+    bench.assert_delivered().await;
+    assert_eq!(bench.vault.calls(), ["abort"]);
+}
+
+/// What was signed wrong is signed anew once; then somebody has to see to it.
+#[tokio::test(start_paused = true)]
+async fn keys_that_were_replaced_interrupt_nothing() {
+    for cause in [Cause::Credentials, Cause::Clock] {
+        for call in ["head", "begin", "part 2", "complete", "put"] {
+            let mut bench = bench();
+            bench.options.retries.max = 6;
+            if call == "put" {
+                bench.parcel = parcel(bench.dir.path(), b"small");
+            }
+            bench.vault.spoil(call, Fault::Refuse(cause));
+            bench.assert_delivered().await;
+            let mut other = super::bench();
+            other.options.retries.max = 6;
+            if call == "put" {
+                other.parcel = parcel(other.dir.path(), b"small");
+            }
+            for _ in 0..2 {
+                other.vault.spoil(call, Fault::Refuse(cause));
+            }
+            assert_eq!(other.fate().await, Fate::Operator, "{cause:?} of {call}");
+        }
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -311,4 +363,32 @@ async fn what_is_under_way_long_after_closing_is_cut_and_sent_when_it_opens() {
         assert_eq!(calls.iter().filter(|call| *call == name).count(), 2, "cut once and sent again: {calls:?}");
         assert_eq!(calls.iter().filter(|call| *call == "part 2").count(), usize::from(bytes.len() > PART));
     }
+}
+
+/// Parts that share a line too slow for all of them in one window would begin anew in each of them.
+#[tokio::test(start_paused = true)]
+async fn parts_that_were_all_cut_go_out_one_by_one() {
+    let mut bench = bench();
+    bench.options.concurrency = 3;
+    let gate = Arc::new(Closing { open: tokio::sync::watch::Sender::new(true) });
+    bench.gate = gate.clone();
+    for name in ["part 1", "part 2", "part 3"] {
+        let closes = gate.clone();
+        bench.vault.spoil(
+            name,
+            Fault::Stall(Box::new(move || {
+                closes.open.send_replace(false);
+            })),
+        );
+    }
+    let reopens = async {
+        tokio::time::sleep(Duration::from_secs(7_200)).await;
+        bench.vault.most_under_way.store(0, Ordering::SeqCst);
+        gate.open.send_replace(true);
+        bench.vault.calls()
+    };
+    let ((), before) = tokio::join!(bench.assert_delivered(), reopens);
+    assert_eq!(before, ["begin", "part 1", "part 2", "part 3"]);
+    assert_eq!(bench.vault.calls().len(), 6, "five parts and the completion");
+    assert_eq!(bench.vault.most_under_way.load(Ordering::SeqCst), 2, "one, and then two, since one went through");
 }

@@ -11,10 +11,7 @@ use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 use std::{
     pin::Pin,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -27,31 +24,63 @@ const BUFFERS: u64 = 12 << 20;
 /// for long, and then much at once.
 const ROOM: u64 = BUFFERS / 3;
 /// A line may become slower by this factor before it is taken for dead.
-const SLOWER: u64 = 8;
+const SLOWER: f64 = 8.0;
+/// A server that never answers is asked again after this long, unless the line is known to be so slow.
+const DOUBTED_MAX: Duration = Duration::from_secs(3_600);
 /// What is shorter says more of the server's haste than of the line.
 const TELLING: u64 = 16 << 10;
 
-/// Bytes per second that were seen to get through to the server; 0 before any were.
+/// Bytes per second that a line is known to let through.
 #[derive(Clone, Debug, Default)]
-pub(super) struct LineRate(Arc<AtomicU64>);
+pub(super) struct LineRate(Arc<Mutex<Known>>);
+
+#[derive(Debug, Default)]
+struct Known {
+    /// Of payloads that were answered; 0 before any was.
+    rate: f64,
+    /// Stalls since the last answer.
+    doubts: i32,
+}
 
 impl LineRate {
-    /// A payload has arrived, as its answer says.
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A payload has arrived, as its answer says. A slower one counts at once, a faster one bit by bit: small ones pass
+    /// faster than large ones.
     fn learn(&self, len: u64, took: Duration) {
         if len >= TELLING {
-            self.0.store((len as f64 / took.as_secs_f64().max(0.001)) as u64, Ordering::Relaxed);
+            let mut known = self.known();
+            let rate = len as f64 / took.as_secs_f64().max(0.001);
+            let faster = known.rate > 0.0 && rate > known.rate;
+            known.rate = if faster { known.rate + (rate - known.rate) / 4.0 } else { rate };
+            known.doubts = 0;
         }
     }
 
-    /// A stall may have been a line that became slow: the next one is waited for longer.
-    fn doubt(&self) {
-        let _ = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |rate| Some(rate / SLOWER));
+    /// A stall may have been a line that became slow, or something on the way that takes all and passes it on later:
+    /// the next one is waited for longer. Many that stalled together are one.
+    fn doubt(&self, doubts: i32) {
+        let mut known = self.known();
+        known.doubts = known.doubts.max(doubts + 1);
+    }
+
+    /// How long so many bytes may be under way, where such a rate seems to be seen now.
+    fn may_take(&self, bytes: u64, seen: f64, slowest: u64) -> Duration {
+        let known = self.known();
+        let rate = if known.rate > 0.0 { known.rate / SLOWER } else { seen };
+        let expected = bytes as f64 / rate.max(slowest as f64);
+        let doubted = expected * SLOWER.powi(known.doubts);
+        Duration::from_secs_f64(doubted.min(expected.max(DOUBTED_MAX.as_secs_f64())))
     }
 }
 
 /// Who is waited for.
 #[derive(Clone, Copy, Debug)]
 enum Waiting {
+    /// A connection, and credentials to sign with: nothing was asked for yet.
+    Start,
     /// Ourselves: the connection, the disk, the bandwidth.
     Bytes,
     /// The line: so many bytes were handed over last.
@@ -74,12 +103,15 @@ struct State {
 pub(super) struct Flow {
     state: Arc<Mutex<State>>,
     line: LineRate,
+    /// Of the line, when this began.
+    doubts: i32,
 }
 
 impl Flow {
     fn new(line: LineRate) -> Flow {
-        let state = State { waiting: Waiting::Bytes, since: Instant::now(), sent: 0, on_line: Duration::ZERO };
-        Flow { state: Arc::new(Mutex::new(state)), line }
+        let state = State { waiting: Waiting::Start, since: Instant::now(), sent: 0, on_line: Duration::ZERO };
+        let doubts = line.known().doubts;
+        Flow { state: Arc::new(Mutex::new(state)), line, doubts }
     }
 
     /// The server has answered, so everything got through.
@@ -110,14 +142,15 @@ impl Flow {
     fn left(&self, patience: &Patience) -> Duration {
         let state = self.state();
         let under_way = match state.waiting {
+            Waiting::Start => 0,
             Waiting::Bytes => return patience.silence,
             Waiting::Line(len) => len + ROOM,
             Waiting::Answer => state.sent,
         };
         let seen = state.sent.saturating_sub(BUFFERS) as f64 / state.on_line.as_secs_f64().max(0.001);
-        let known = (self.line.0.load(Ordering::Relaxed) / SLOWER) as f64;
-        let rate = seen.max(known).max(patience.slowest as f64);
-        let may_take = patience.silence + Duration::from_secs_f64(under_way as f64 / rate);
+        let start =
+            if let Waiting::Start = state.waiting { patience.connect + patience.silence } else { Duration::ZERO };
+        let may_take = start + patience.silence + self.line.may_take(under_way, seen, patience.slowest);
         may_take.saturating_sub(state.since.elapsed())
     }
 
@@ -126,11 +159,13 @@ impl Flow {
         loop {
             let left = self.left(patience);
             if left.is_zero() {
-                self.line.doubt();
-                return match self.state().waiting {
+                let what = match self.state().waiting {
+                    Waiting::Start => return "there is no connection",
                     Waiting::Answer => "the server took everything and does not answer",
-                    _ => "nothing gets through any more",
+                    Waiting::Bytes | Waiting::Line(_) => "nothing gets through any more",
                 };
+                self.line.doubt(self.doubts);
+                return what;
             }
             sleep(left.min(Duration::from_secs(5)).max(Duration::from_millis(10))).await;
         }
@@ -233,9 +268,40 @@ mod tests {
         assert_eq!(start.elapsed().as_secs(), 60 + (128_000 + ROOM) / 1_000);
     }
 
+    /// What lies between us and the server may take a part as fast as it comes, and pass it on for minutes.
+    #[tokio::test(start_paused = true)]
+    async fn what_is_passed_on_later_gets_through_in_the_end() {
+        let line = LineRate::default();
+        let passed_on = Duration::from_secs(600);
+        for tries in 0.. {
+            let flow = Flow::new(line.clone());
+            for _ in 0..64 {
+                flow.turn(Waiting::Line(1 << 20));
+                tokio::time::advance(Duration::from_millis(10)).await;
+            }
+            flow.turn(Waiting::Answer);
+            if tokio::time::timeout(passed_on, flow.stalled(&PATIENCE)).await.is_err() {
+                flow.answered();
+                assert!(tries <= 5, "{tries}");
+                break;
+            }
+        }
+        assert_eq!(line.known().doubts, 0);
+        assert!((60_000.0..120_000.0).contains(&line.known().rate), "{line:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_hands_out_connections_or_keys_may_hang() {
+        let flow = Flow::new(LineRate::default());
+        let start = Instant::now();
+        assert_eq!(flow.stalled(&PATIENCE).await, "there is no connection");
+        assert_eq!(start.elapsed().as_secs(), 121);
+    }
+
     #[tokio::test(start_paused = true)]
     async fn waiting_for_ourselves_is_no_stall() {
         let flow = Flow::new(LineRate::default());
+        flow.turn(Waiting::Bytes);
         let waited = tokio::time::timeout(Duration::from_secs(1_000_000), flow.stalled(&PATIENCE)).await;
         assert!(waited.is_err(), "bandwidth may be so low");
     }
@@ -267,18 +333,27 @@ mod tests {
     async fn what_got_through_before_tells_how_long_to_wait() {
         let line = LineRate::default();
         line.learn(100, Duration::from_secs(1));
-        assert_eq!(line.0.load(Ordering::Relaxed), 0, "too short to tell");
+        assert_eq!(line.known().rate, 0.0, "too short to tell");
         line.learn(8 << 20, Duration::from_secs(1));
-        let flow = Flow::new(line);
+        let mut flow = Flow::new(line.clone());
         flow.turn(Waiting::Line(8 << 20));
         flow.turn(Waiting::Answer);
         let start = Instant::now();
         flow.stalled(&PATIENCE).await;
         assert_eq!(start.elapsed().as_secs(), 68, "eight times slower than before is not dead yet");
-        let start = Instant::now();
-        flow.turn(Waiting::Answer);
-        flow.stalled(&PATIENCE).await;
-        assert_eq!(start.elapsed().as_secs(), 60 + 64, "a line that became slow is found out");
+        for took in [60 + 64, 60 + 512, 60 + 3_600, 60 + 3_600] {
+            assert_eq!(Flow::new(line.clone()).doubts, flow.doubts + 1, "many at once are one");
+            flow.doubts += 1;
+            let start = Instant::now();
+            flow.turn(Waiting::Answer);
+            flow.stalled(&PATIENCE).await;
+            assert_eq!(start.elapsed().as_secs(), took, "a line that became slow is found out");
+            flow.stalled(&PATIENCE).await;
+        }
+        line.learn(8 << 20, Duration::from_millis(500));
+        assert_eq!((line.known().rate / 1e6).round(), 10.0, "a faster one counts bit by bit");
+        line.learn(8 << 20, Duration::from_secs(8));
+        assert_eq!((line.known().rate / 1e6).round(), 1.0, "a slower one counts at once");
     }
 
     #[tokio::test]

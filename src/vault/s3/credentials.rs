@@ -5,13 +5,13 @@
 
 use aws_config::{
     Region,
-    default_provider::credentials::{Builder, DefaultCredentialsChain},
-    profile::ProfileFileCredentialsProvider,
+    default_provider::credentials::DefaultCredentialsChain,
+    profile::{ProfileFileCredentialsProvider, credentials::Builder},
     provider_config::ProviderConfig,
 };
 use aws_credential_types::{
     Credentials,
-    provider::{self, ProvideCredentials, future},
+    provider::{self, ProvideCredentials, error::CredentialsError, future},
 };
 use aws_runtime::env_config::file::{EnvConfigFileKind, EnvConfigFiles};
 use std::{
@@ -19,11 +19,15 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, SystemTime},
 };
+use tokio::time::timeout;
 
 /// So long before they expire, credentials are asked for anew.
 const BEFORE_EXPIRY: Duration = Duration::from_secs(300);
 /// Files are looked at again after this long, so that keys can be replaced before the old ones are refused.
 const LOOK_AGAIN: Duration = Duration::from_secs(300);
+
+/// For all that hands out credentials: some of it has no limit of its own, and a helper program may hang.
+const ANSWER_MAX: Duration = Duration::from_secs(60);
 
 /// Where credentials come from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,7 +74,8 @@ impl Reloading {
         if let Some(credentials) = self.known().as_ref().and_then(|known| known.fresh(now)) {
             return Ok(credentials);
         }
-        let asked = self.ask().await;
+        let asked = timeout(ANSWER_MAX, self.ask()).await;
+        let asked = asked.unwrap_or_else(|_| Err(CredentialsError::provider_timed_out(ANSWER_MAX)));
         let mut known = self.known();
         match (asked, known.as_ref()) {
             (Ok(credentials), _) => {
@@ -88,23 +93,24 @@ impl Reloading {
     /// Everything is built anew, since providers keep what they have read.
     async fn ask(&self) -> provider::Result {
         match &self.identity {
-            Identity::Chain => self.chain().build().await.provide_credentials().await,
-            Identity::Profile(name) => self.chain().profile_name(name).build().await.provide_credentials().await,
+            // It looks for a region of its own, whatever its configuration says, unless it is given one.
+            Identity::Chain => {
+                let chain = DefaultCredentialsChain::builder().configure(self.config.clone());
+                chain.region(self.region.clone()).build().await.provide_credentials().await
+            }
+            // Not the chain: the environment would come before the profile, and a role of the instance after it.
+            Identity::Profile(name) => self.profile(name).build().provide_credentials().await,
             Identity::File { path, profile } => {
                 let files = EnvConfigFiles::builder().with_file(EnvConfigFileKind::Credentials, path).build();
-                let profile = profile.as_deref().unwrap_or("default");
-                let provider = ProfileFileCredentialsProvider::builder()
-                    .configure(&self.config.clone().with_region(Some(self.region.clone())))
-                    .profile_files(files)
-                    .profile_name(profile);
-                provider.build().provide_credentials().await
+                let profile = self.profile(profile.as_deref().unwrap_or("default")).profile_files(files);
+                profile.build().provide_credentials().await
             }
         }
     }
 
-    /// The chain looks for a region of its own, whatever its configuration says, unless it is given one.
-    fn chain(&self) -> Builder {
-        DefaultCredentialsChain::builder().configure(self.config.clone()).region(self.region.clone())
+    fn profile(&self, name: &str) -> Builder {
+        let config = self.config.clone().with_region(Some(self.region.clone()));
+        ProfileFileCredentialsProvider::builder().configure(&config).profile_name(name)
     }
 }
 
@@ -135,14 +141,27 @@ mod tests {
         std::fs::write(path, format!("[backup]\naws_access_key_id = {key}\naws_secret_access_key = secret\n")).unwrap();
     }
 
+    /// As the profile `backup` of a file says.
+    fn reloading(path: &std::path::Path) -> Reloading {
+        let identity = Identity::File { path: path.to_owned(), profile: Some("backup".into()) };
+        let config = ProviderConfig::without_region().with_http_client(super::super::client::http_client());
+        Reloading::new(identity, config, Region::from_static("eu-central-1"))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_helper_program_that_hangs_is_not_waited_for_for_ever() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "[backup]\ncredential_process = sleep 90\n").unwrap();
+        let err = reloading(file.path()).provide_credentials().await.unwrap_err();
+        assert!(matches!(err, CredentialsError::ProviderTimedOut(_)), "{err:?}");
+    }
+
     #[tokio::test]
     async fn a_file_that_was_replaced_is_read_again_when_told() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("credentials");
         write(&path, "OLD");
-        let identity = Identity::File { path: path.clone(), profile: Some("backup".into()) };
-        let config = ProviderConfig::without_region().with_http_client(super::super::client::http_client());
-        let reloading = Reloading::new(identity, config, Region::from_static("eu-central-1"));
+        let reloading = reloading(&path);
         let key = async || reloading.provide_credentials().await.map(|found| found.access_key_id().to_owned());
         assert_eq!(key().await.unwrap(), "OLD");
         write(&path, "NEW");

@@ -22,10 +22,16 @@ pub(super) struct Call {
     pub permission: &'static str,
     /// Whether the permission is one on the bucket, not on objects.
     pub of_bucket: bool,
+    /// Whether it is a call on an upload under way.
+    pub of_upload: bool,
 }
 
 const fn on_object(name: &'static str, attempt: &'static str, permission: &'static str) -> Call {
-    Call { name, attempt, permission, of_bucket: false }
+    Call { name, attempt, permission, of_bucket: false, of_upload: false }
+}
+
+const fn on_upload(name: &'static str, attempt: &'static str, permission: &'static str) -> Call {
+    Call { of_upload: true, ..on_object(name, attempt, permission) }
 }
 
 const fn on_bucket(name: &'static str, attempt: &'static str, permission: &'static str) -> Call {
@@ -35,10 +41,10 @@ const fn on_bucket(name: &'static str, attempt: &'static str, permission: &'stat
 impl Call {
     pub const PUT: Call = on_object("PutObject", "put", "s3:PutObject");
     pub const CREATE: Call = on_object("CreateMultipartUpload", "begin an upload of", "s3:PutObject");
-    pub const PART: Call = on_object("UploadPart", "store a part of", "s3:PutObject");
-    pub const COMPLETE: Call = on_object("CompleteMultipartUpload", "complete", "s3:PutObject");
-    pub const ABORT: Call = on_object("AbortMultipartUpload", "abort an upload of", "s3:AbortMultipartUpload");
-    pub const PARTS: Call = on_object("ListParts", "list the parts of", "s3:ListMultipartUploadParts");
+    pub const PART: Call = on_upload("UploadPart", "store a part of", "s3:PutObject");
+    pub const COMPLETE: Call = on_upload("CompleteMultipartUpload", "complete", "s3:PutObject");
+    pub const ABORT: Call = on_upload("AbortMultipartUpload", "abort an upload of", "s3:AbortMultipartUpload");
+    pub const PARTS: Call = on_upload("ListParts", "list the parts of", "s3:ListMultipartUploadParts");
     pub const UPLOADS: Call =
         on_bucket("ListMultipartUploads", "list the uploads below", "s3:ListBucketMultipartUploads");
     pub const HEAD: Call = on_object("HeadObject", "look at", "s3:GetObject");
@@ -75,6 +81,8 @@ pub(super) enum Failure {
     Stalled { call: &'static str, what: &'static str },
     #[error("{0}")]
     Mismatch(String),
+    #[error("The key exists, and the server does not guard it")]
+    Taken,
 }
 
 impl Failure {
@@ -83,12 +91,19 @@ impl Failure {
             Failure::Answer { cause, .. } | Failure::NoAnswer { cause, .. } => *cause,
             Failure::Stalled { .. } => Cause::Network,
             Failure::Mismatch(_) => Cause::Integrity,
+            Failure::Taken => Cause::Exists,
         }
     }
 
     /// Whether the server said yes or no without saying why: then it must be asked in another way.
     pub(super) fn is_mute(&self) -> bool {
         matches!(self, Failure::Answer { status: 400 | 401 | 403 | 301 | 307, code, .. } if code.is_empty())
+    }
+
+    /// Whether the server may not know a thing that it was asked for; or something else is wrong with the request.
+    pub(super) fn is_of_the_unknown(&self) -> bool {
+        let Failure::Answer { status, code, .. } = self else { return false };
+        *status == 501 || matches!(code.as_str(), "InvalidStorageClass" | "InvalidArgument" | "InvalidRequest")
     }
 
     pub(super) fn has_code(&self, wanted: &str) -> bool {
@@ -114,8 +129,13 @@ impl Failure {
         };
         let header = |name| response.headers().get(name).map(str::to_owned);
         // A success that could not be read was cut off, or comes from something else than an S3 server.
-        let cause =
-            if response.status().is_success() && code.is_empty() { Cause::Network } else { cause(status, code) };
+        let cause = match cause(status, code) {
+            _ if response.status().is_success() && code.is_empty() => Cause::Network,
+            // What stands before a server has its own 404, while the server starts. An upload that is thrown away for
+            // that may have been weeks on its way, so only the server's own word counts.
+            Cause::Gone if call.of_upload && code != "NoSuchUpload" => Cause::Other,
+            cause => cause,
+        };
         let message = match meta.message() {
             Some(message) => message.to_owned(),
             None if code.is_empty() => crate::fate::Chain(&err).to_string(),
@@ -127,7 +147,7 @@ impl Failure {
                 None => String::new(),
             },
             Cause::Clock => skew(header("date").as_deref()),
-            Cause::Permission => {
+            Cause::Permission if matches!(code, "" | "AccessDenied") => {
                 let (place, permission) = (place.arn(call.of_bucket), call.permission);
                 format!("; it takes the permission {permission} on {place}")
             }
@@ -148,8 +168,12 @@ where
     let mut hint = "";
     let mut source: Option<&(dyn Error + 'static)> = Some(&err);
     while let Some(err) = source {
-        if err.is::<CredentialsError>() {
-            (cause, hint) = (Cause::Credentials, NO_CREDENTIALS);
+        match err.downcast_ref::<CredentialsError>() {
+            Some(CredentialsError::CredentialsNotLoaded(_) | CredentialsError::InvalidConfiguration(_)) => {
+                (cause, hint) = (Cause::Credentials, NO_CREDENTIALS);
+            }
+            Some(_) => hint = ": whoever hands out the credentials did not",
+            None => {}
         }
         if err.is::<PayloadError>() {
             (cause, hint) = (Cause::Integrity, ": what was to be sent is not what it was");
@@ -216,6 +240,7 @@ fn cause(status: u16, code: &str) -> Cause {
         | "ContentSHA256Mismatch" => Cause::Integrity,
         "NoSuchUpload" | "NoSuchKey" | "NotFound" => Cause::Gone,
         "PreconditionFailed" => Cause::Exists,
+        "QuotaExceeded" | "XMinioStorageFull" | "XMinioAdminBucketQuotaExceeded" => Cause::Storage,
         "ConditionalRequestConflict" | "OperationAborted" => Cause::Conflict,
         "NoSuchBucket"
         | "PermanentRedirect"
@@ -241,6 +266,7 @@ fn by_status(status: u16) -> Cause {
         404 => Cause::Gone,
         409 => Cause::Conflict,
         412 => Cause::Exists,
+        507 => Cause::Storage,
         300..=399 => Cause::Setup,
         _ => Cause::Other,
     }
@@ -274,6 +300,8 @@ mod tests {
             (412, "PreconditionFailed", Cause::Exists),
             (409, "ConditionalRequestConflict", Cause::Conflict),
             (400, "InvalidArgument", Cause::Other),
+            (403, "QuotaExceeded", Cause::Storage),
+            (507, "", Cause::Storage),
         ] {
             assert_eq!(cause(status, code), expected, "{status} {code}");
         }

@@ -3,10 +3,12 @@
 //! - Every object and every part goes out with the CRC64NVME that was recorded when it was made, so the server refuses
 //!   what is not that; and what is refused here is found here ([`crate::vault::payload`]).
 //! - Nothing is overwritten: `If-None-Match: *` guards every object where it becomes one.
-//! - Nothing is retried here. Every failure has its [`Cause`], and whoever calls knows what it means for the whole.
+//! - Nothing is retried here but the further pages of a listing. Every failure has its [`Cause`], and whoever calls
+//!   knows what it means for the whole.
 //! - An attempt may take as long as its bytes take at the slowest rate that is worth waiting for, and no longer.
 //!
-//! Servers differ. What one lacks (checksums, storage classes) is told once in the log, and the rest goes on.
+//! Servers differ. What one lacks (checksums, storage classes, conditions) is told once in the log, and the rest goes
+//! on.
 
 mod body;
 mod client;
@@ -20,6 +22,7 @@ mod uploads;
 mod tests;
 
 use super::{Cause, Key, Listed, ObjectSpec, Part, Receipt, Thaw, UploadId, Vault, VaultResult, payload::Payload};
+use crate::fate::Waits;
 use async_trait::async_trait;
 use aws_sdk_s3::{
     Client,
@@ -41,6 +44,10 @@ use std::{
     },
     time::Duration,
 };
+
+/// For a further page of a listing.
+const PAGE_TRIES: u32 = 10;
+const PAGE_WAITS: Waits = Waits { first: Duration::from_millis(250), longest: Duration::from_secs(8) };
 
 /// How long to wait for what.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -130,6 +137,7 @@ impl Place {
 struct Lacks {
     checksums: AtomicBool,
     classes: AtomicBool,
+    conditions: AtomicBool,
 }
 
 impl Lacks {
@@ -215,43 +223,84 @@ impl S3Vault {
         failure
     }
 
-    /// The class to ask for; none of a server that knows none.
-    fn class(&self, spec: &ObjectSpec) -> Option<StorageClass> {
-        let asked = !self.lacks.classes.load(Ordering::Relaxed) || !self.place.is_foreign;
-        (asked && spec.storage_class != objects::STANDARD).then(|| spec.storage_class.as_str().into())
+    /// Calls with all that is wanted of the server, and where it does not know some of that, with less. What it does
+    /// without is told once, and never asked for again.
+    async fn conceding<T, A>(&self, mut all: Wanted, call: impl Fn(Wanted) -> A) -> Result<T, Failure>
+    where
+        A: Future<Output = Result<T, Failure>>,
+    {
+        let lacks = |what: &AtomicBool| self.place.is_foreign && what.load(Ordering::Relaxed);
+        all.class = all.class.filter(|_| !lacks(&self.lacks.classes));
+        all.condition &= !lacks(&self.lacks.conditions);
+        let failure = match call(all.clone()).await {
+            Err(failure) if self.place.is_foreign && failure.is_of_the_unknown() => failure,
+            done => return done,
+        };
+        if let Some(class) = &all.class
+            && let Ok(done) = call(Wanted { class: None, ..all.clone() }).await
+        {
+            Lacks::tell(&self.lacks.classes, || {
+                tracing::warn!(class = class.as_str(), "The server has no such storage class; it keeps all in its own");
+            });
+            return Ok(done);
+        }
+        if all.condition
+            && let Ok(done) = call(Wanted { condition: false, ..all }).await
+        {
+            Lacks::tell(&self.lacks.conditions, || {
+                tracing::warn!("The server knows no If-None-Match: whether a key is free is only looked at before");
+            });
+            return Ok(done);
+        }
+        Err(failure)
     }
 
-    /// Whether a refusal means that the server has no storage classes. From then on none is asked for.
-    fn lacks_classes(&self, failure: &Failure, spec: &ObjectSpec) -> bool {
-        let lacks = self.place.is_foreign && failure.has_code("InvalidStorageClass") && self.class(spec).is_some();
-        if lacks {
-            Lacks::tell(&self.lacks.classes, || {
-                tracing::warn!(
-                    "The server has no storage class {}; it keeps everything in its own",
-                    spec.storage_class
-                );
-            });
+    /// A further page of a listing that is refused for now is asked for again: of many pages, one is always refused by
+    /// a server that refuses some of what it is asked, and whoever began anew for it would never come to the end.
+    async fn page_of<T, A>(&self, is_first: bool, ask: impl Fn() -> A) -> Result<T, Failure>
+    where
+        A: Future<Output = Result<T, Failure>>,
+    {
+        for failures in 1..PAGE_TRIES {
+            match ask().await {
+                Err(failure) if !is_first && matches!(failure.cause(), Cause::Throttle | Cause::Other) => {
+                    tokio::time::sleep(PAGE_WAITS.after(failures, u32::MAX)).await;
+                }
+                page => return page,
+            }
         }
-        lacks
+        ask().await
+    }
+}
+
+/// What a call asks of the server that not every server knows.
+#[derive(Clone, Debug)]
+struct Wanted {
+    class: Option<StorageClass>,
+    /// That nothing is replaced.
+    condition: bool,
+}
+
+impl Wanted {
+    /// No class is asked for where it is the usual one, which every server has.
+    fn new(class: &str, condition: bool) -> Wanted {
+        Wanted { class: (class != objects::STANDARD).then(|| class.into()), condition }
+    }
+
+    fn if_none_match(&self) -> Option<String> {
+        self.condition.then(|| "*".to_owned())
     }
 }
 
 #[async_trait]
 impl Vault for S3Vault {
     async fn put(&self, key: &Key, spec: &ObjectSpec, payload: Payload) -> VaultResult<()> {
-        let put = match self.put_object(key, spec, payload.clone()).await {
-            Err(failure) if self.lacks_classes(&failure, spec) => self.put_object(key, spec, payload).await,
-            put => put,
-        };
+        let put = self.put_object(key, spec, payload).await;
         put.map_err(|failure| failure.of(Call::PUT.attempt, key))
     }
 
     async fn begin(&self, key: &Key, spec: &ObjectSpec) -> VaultResult<UploadId> {
-        let begun = match self.create(key, spec).await {
-            Err(failure) if self.lacks_classes(&failure, spec) => self.create(key, spec).await,
-            begun => begun,
-        };
-        begun.map_err(|failure| failure.of(Call::CREATE.attempt, key))
+        self.create(key, spec).await.map_err(|failure| failure.of(Call::CREATE.attempt, key))
     }
 
     async fn put_part(&self, key: &Key, upload: &UploadId, number: u32, payload: Payload) -> VaultResult<Part> {

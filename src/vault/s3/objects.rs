@@ -1,10 +1,10 @@
 //! Calls on whole objects.
 
 use super::{
-    Lacks, S3Vault, body,
+    Lacks, S3Vault, Wanted, body,
     failure::{Call, Failure},
 };
-use crate::vault::{Crc64, Key, Listed, ObjectSpec, Receipt, Thaw, payload::Payload};
+use crate::vault::{Cause, Crc64, Key, Listed, ObjectSpec, Receipt, Thaw, payload::Payload};
 use aws_sdk_s3::{
     operation::head_object::HeadObjectOutput,
     types::{
@@ -25,20 +25,35 @@ impl S3Vault {
         if len != spec.size || crc != spec.crc64 {
             return Err(Failure::Mismatch("The bytes are not those of the object".into()));
         }
-        let (body, flow) = body::body(payload, self.line.clone());
-        let request = self
-            .client
-            .put_object()
-            .bucket(&self.place.bucket)
-            .key(self.place.name(key.as_str()))
-            .set_storage_class(self.class(spec))
-            .set_metadata(Some(spec.metadata.clone().into_iter().collect()))
-            .if_none_match("*")
-            .checksum_crc64_nvme(crc.to_base64())
-            .content_length(len as i64)
-            .body(body);
-        let answer = self.answer_to(Call::PUT, flow, request.send()).await?;
+        let put = async |wanted: Wanted| {
+            self.is_free(key, &wanted).await?;
+            let (body, flow) = body::body(payload.clone(), self.line.clone());
+            let request = self
+                .client
+                .put_object()
+                .bucket(&self.place.bucket)
+                .key(self.place.name(key.as_str()))
+                .set_if_none_match(wanted.if_none_match())
+                .set_storage_class(wanted.class)
+                .set_metadata(Some(spec.metadata.clone().into_iter().collect()))
+                .checksum_crc64_nvme(crc.to_base64())
+                .content_length(len as i64)
+                .body(body);
+            self.answer_to(Call::PUT, flow, request.send()).await
+        };
+        let answer = self.conceding(Wanted::new(&spec.storage_class, true), put).await?;
         self.compare(answer.checksum_crc64_nvme(), None, crc)
+    }
+
+    /// Where the server does not see to it that nothing is replaced, the best that can be done.
+    pub(super) async fn is_free(&self, key: &Key, wanted: &Wanted) -> Result<(), Failure> {
+        if wanted.condition {
+            return Ok(());
+        }
+        match self.try_head(key).await {
+            Err(failure) if failure.cause() == Cause::Gone => Ok(()),
+            head => head.and(Err(Failure::Taken)),
+        }
     }
 
     /// A checksum that came back is that of what was sent; where none does, the server does not look.
@@ -123,7 +138,7 @@ impl S3Vault {
             let bytes = object.body.collect().await.map_err(|err| Failure::NoAnswer {
                 call: Call::GET.name,
                 hint: ": it was cut off",
-                cause: crate::vault::Cause::Network,
+                cause: Cause::Network,
                 source: err.into(),
             })?;
             let bytes = bytes.to_vec();
@@ -144,7 +159,8 @@ impl S3Vault {
         let mut listed: Vec<Listed> = Vec::new();
         let mut after = after.map(|key| self.place.name(key.as_str()));
         while listed.len() < limit {
-            let page = self.page(prefix, after.as_deref(), (limit - listed.len()).min(PAGE)).await?;
+            let len = (limit - listed.len()).min(PAGE);
+            let page = self.page_of(listed.is_empty(), || self.page(prefix, after.as_deref(), len)).await?;
             listed.extend(page.listed);
             match page.next {
                 Some(next) => after = Some(next),

@@ -1,24 +1,28 @@
 //! Calls on uploads in parts.
 
 use super::{
-    S3Vault, body,
+    S3Vault, Wanted, body,
     failure::{Call, Failure},
+    objects::STANDARD,
 };
 use crate::vault::{Crc64, Key, ObjectSpec, Part, UploadId, payload::Payload};
 use aws_sdk_s3::types::{ChecksumAlgorithm, ChecksumType, CompletedMultipartUpload, CompletedPart};
 
 impl S3Vault {
     pub(super) async fn create(&self, key: &Key, spec: &ObjectSpec) -> Result<UploadId, Failure> {
-        let request = self
-            .client
-            .create_multipart_upload()
-            .bucket(&self.place.bucket)
-            .key(self.place.name(key.as_str()))
-            .set_storage_class(self.class(spec))
-            .set_metadata(Some(spec.metadata.clone().into_iter().collect()))
-            .checksum_algorithm(ChecksumAlgorithm::Crc64Nvme)
-            .checksum_type(ChecksumType::FullObject);
-        let answer = self.answer(Call::CREATE, self.patience.silence, request.send()).await?;
+        let create = async |wanted: Wanted| {
+            let request = self
+                .client
+                .create_multipart_upload()
+                .bucket(&self.place.bucket)
+                .key(self.place.name(key.as_str()))
+                .set_storage_class(wanted.class)
+                .set_metadata(Some(spec.metadata.clone().into_iter().collect()))
+                .checksum_algorithm(ChecksumAlgorithm::Crc64Nvme)
+                .checksum_type(ChecksumType::FullObject);
+            self.answer(Call::CREATE, self.patience.silence, request.send()).await
+        };
+        let answer = self.conceding(Wanted::new(&spec.storage_class, false), create).await?;
         match answer.upload_id() {
             Some(id) if !id.is_empty() => Ok(UploadId(id.to_owned())),
             _ => Err(Failure::Stalled { call: Call::CREATE.name, what: "the answer names no upload" }),
@@ -54,14 +58,17 @@ impl S3Vault {
         let mut parts = Vec::new();
         let mut after: Option<String> = None;
         loop {
-            let request = self
-                .client
-                .list_parts()
-                .bucket(&self.place.bucket)
-                .key(self.place.name(key.as_str()))
-                .upload_id(&upload.0)
-                .set_part_number_marker(after.clone());
-            let answer = self.answer(Call::PARTS, self.patience.silence, request.send()).await?;
+            let page = || {
+                let request = self
+                    .client
+                    .list_parts()
+                    .bucket(&self.place.bucket)
+                    .key(self.place.name(key.as_str()))
+                    .upload_id(&upload.0)
+                    .set_part_number_marker(after.clone());
+                self.answer(Call::PARTS, self.patience.silence, request.send())
+            };
+            let answer = self.page_of(after.is_none(), page).await?;
             parts.extend(answer.parts().iter().filter_map(|part| {
                 Some(Part {
                     number: u32::try_from(part.part_number()?).ok()?,
@@ -97,18 +104,23 @@ impl S3Vault {
                 .build()
         });
         let completed = CompletedMultipartUpload::builder().set_parts(Some(completed.collect())).build();
-        let request = self
-            .client
-            .complete_multipart_upload()
-            .bucket(&self.place.bucket)
-            .key(self.place.name(key.as_str()))
-            .upload_id(&upload.0)
-            .multipart_upload(completed)
-            .checksum_crc64_nvme(spec.crc64.to_base64())
-            .checksum_type(ChecksumType::FullObject)
-            .mpu_object_size(spec.size as i64)
-            .if_none_match("*");
-        let answer = self.answer(Call::COMPLETE, self.patience.completion(), request.send()).await?;
+        let complete = async |wanted: Wanted| {
+            self.is_free(key, &wanted).await?;
+            let request = self
+                .client
+                .complete_multipart_upload()
+                .bucket(&self.place.bucket)
+                .key(self.place.name(key.as_str()))
+                .upload_id(&upload.0)
+                .multipart_upload(completed.clone())
+                .checksum_crc64_nvme(spec.crc64.to_base64())
+                .checksum_type(ChecksumType::FullObject)
+                .mpu_object_size(spec.size as i64)
+                .set_if_none_match(wanted.if_none_match());
+            self.answer(Call::COMPLETE, self.patience.completion(), request.send()).await
+        };
+        // The class was asked for when the upload was begun.
+        let answer = self.conceding(Wanted::new(STANDARD, true), complete).await?;
         self.compare(answer.checksum_crc64_nvme(), answer.checksum_type(), spec.crc64)
     }
 
@@ -126,15 +138,18 @@ impl S3Vault {
         let mut uploads = Vec::new();
         let mut after: Option<(Option<String>, Option<String>)> = None;
         loop {
-            let (key_marker, id_marker) = after.clone().unwrap_or_default();
-            let request = self
-                .client
-                .list_multipart_uploads()
-                .bucket(&self.place.bucket)
-                .prefix(self.place.name(prefix))
-                .set_key_marker(key_marker)
-                .set_upload_id_marker(id_marker);
-            let answer = self.answer(Call::UPLOADS, self.patience.silence, request.send()).await?;
+            let page = || {
+                let (key_marker, id_marker) = after.clone().unwrap_or_default();
+                let request = self
+                    .client
+                    .list_multipart_uploads()
+                    .bucket(&self.place.bucket)
+                    .prefix(self.place.name(prefix))
+                    .set_key_marker(key_marker)
+                    .set_upload_id_marker(id_marker);
+                self.answer(Call::UPLOADS, self.patience.silence, request.send())
+            };
+            let answer = self.page_of(after.is_none(), page).await?;
             uploads.extend(answer.uploads().iter().filter_map(|upload| {
                 let key = self.place.key(upload.key()?)?;
                 Some((key, UploadId(upload.upload_id()?.to_owned())))

@@ -147,6 +147,8 @@ pub struct Persona {
     pub no_conditions_on_put: bool,
     /// Ignores them on CompleteMultipartUpload, as Garage and Ceph 16 do.
     pub no_conditions_on_complete: bool,
+    /// Answers NotImplemented to `If-None-Match`, as servers do that know no conditions on writing.
+    pub rejects_conditions: bool,
     /// Accepts every storage class and keeps all as STANDARD, as Garage does.
     pub no_storage_classes: bool,
     /// Answers InvalidStorageClass for these, as MinIO does for DEEP_ARCHIVE.

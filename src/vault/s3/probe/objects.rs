@@ -70,10 +70,7 @@ impl Probe<'_, '_> {
 
     async fn begin(&mut self, key: &Key) -> Result<Option<UploadId>, Ended> {
         let (vault, spec) = (self.vault, spec(&self.plan.storage_class));
-        let begun = match vault.create(key, &spec).await {
-            Err(failure) if vault.lacks_classes(&failure, &spec) => vault.create(key, &spec).await,
-            begun => begun,
-        };
+        let begun = vault.create(key, &spec).await;
         self.told("begin", Call::CREATE, begun)
     }
 

@@ -83,6 +83,7 @@ async fn a_completion_that_is_none_is_never_taken_for_one() {
         (Act::Close { when: double::Closing::AfterDoing }, Cause::Network),
         (Act::DoAndFail { code: "InternalError".into(), status: None }, Cause::Other),
         (Act::refuse("NoSuchUpload"), Cause::Gone),
+        (Act::refuse_as(404, "NotFound"), Cause::Other),
         (Act::WrongChecksum, Cause::Integrity),
     ] {
         let server = server();
@@ -99,6 +100,20 @@ async fn a_completion_that_is_none_is_never_taken_for_one() {
     server.double.script(Rule::new(Act::Pretend).on("CompleteMultipartUpload"));
     let _ = vault.complete(&key("a"), &id, &spec, &parts).await;
     assert_eq!(vault.head(&key("a")).await.unwrap(), None);
+}
+
+/// What stands before a server has a 404 of its own, while there is no server behind it.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upload_is_gone_only_when_the_server_says_so() {
+    let server = server();
+    let (vault, id, _, parts) = begun(&server).await;
+    for code in ["NotFound", "NoSuchKey", "Whatever"] {
+        server.double.script(Rule::new(Act::refuse_as(404, code)));
+        assert_eq!(vault.parts(&key("a"), &id).await.unwrap_err().cause, Cause::Other, "{code}");
+        assert_eq!(vault.abort(&key("a"), &id).await.unwrap_err().cause, Cause::Other, "{code}");
+        server.double.clear_script();
+    }
+    assert_eq!(vault.parts(&key("a"), &id).await.unwrap().len(), parts.len());
 }
 
 #[tokio::test(flavor = "multi_thread")]

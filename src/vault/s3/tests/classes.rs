@@ -74,3 +74,45 @@ async fn servers_without_checksums_are_used_as_they_are() {
         assert_eq!(server.double.object_bytes(BUCKET, "lab/nas/a").unwrap(), b"hello");
     }
 }
+
+/// What it does not know is found out once, and what can be done without it is done.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_refuses_conditions_is_used_without_them() {
+    let persona =
+        Persona { rejects_conditions: true, rejects_storage_class: vec!["DEEP_ARCHIVE".into()], ..Persona::default() };
+    let server = Server::new(double::Options::default().persona(persona));
+    let vault = server.vault().await;
+    for name in ["a", "b"] {
+        put(&vault, name, b"old", "STANDARD").await.unwrap();
+    }
+    assert_eq!(server.double.requests("PutObject"), 3, "found out once");
+    assert_eq!(put(&vault, "a", b"new", "STANDARD").await.unwrap_err().cause, Cause::Exists);
+    assert_eq!(server.double.object_bytes(BUCKET, "lab/nas/a").unwrap(), b"old");
+
+    let vault = server.vault().await;
+    let spec = spec(b"large", "DEEP_ARCHIVE");
+    for (name, expected) in [("large", None), ("a", Some(Cause::Exists))] {
+        let upload = vault.begin(&key(name), &spec).await.unwrap();
+        let part = vault.put_part(&key(name), &upload, 1, payload(b"large")).await.unwrap();
+        let completed = vault.complete(&key(name), &upload, &spec, &[part]).await;
+        assert_eq!(completed.err().map(|err| err.cause), expected, "{name}");
+    }
+    assert_eq!(server.double.object_bytes(BUCKET, "lab/nas/a").unwrap(), b"old");
+}
+
+/// Many pages of a listing come whole, although every third of them is refused.
+#[tokio::test(flavor = "multi_thread")]
+async fn long_listings_come_to_their_end_in_a_storm() {
+    let server = server();
+    let vault = server.vault().await;
+    let upload = vault.begin(&key("a"), &spec(b"", "STANDARD")).await.unwrap();
+    for number in 1..=2_500 {
+        vault.put_part(&key("a"), &upload, number, payload(b"x")).await.unwrap();
+    }
+    server.double.script(Rule::new(Act::refuse("SlowDown")).on("ListParts").skip(1).times(2));
+    assert_eq!(vault.parts(&key("a"), &upload).await.unwrap().len(), 2_500);
+    assert_eq!(server.double.requests("ListParts"), 5);
+    server.double.script(Rule::new(Act::refuse("SlowDown")).on("ListParts"));
+    assert_eq!(vault.parts(&key("a"), &upload).await.unwrap_err().cause, Cause::Throttle, "the first is not repeated");
+    assert_eq!(server.double.requests("ListParts"), 6);
+}

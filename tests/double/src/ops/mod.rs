@@ -10,6 +10,7 @@ mod tags;
 mod versions;
 
 use crate::{
+    Persona,
     front::Mark,
     state::{Object, Retention, Shared},
 };
@@ -64,6 +65,14 @@ impl Operations {
         let digest = crate::sums::md5(format!("{number} {:?}", std::time::SystemTime::now()).as_bytes());
         format!("{}{number:08x}", crate::sums::hex(&digest))
     }
+}
+
+/// Of a server that refuses what it does not know.
+fn knows_conditions(persona: &Persona, none_match: Option<&ETagCondition>) -> S3Result {
+    if persona.rejects_conditions && none_match.is_some() {
+        return Err(s3_error!(NotImplemented, "A header you provided implies functionality that is not implemented"));
+    }
+    Ok(())
 }
 
 /// If-None-Match and If-Match of writes.

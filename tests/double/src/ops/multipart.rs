@@ -1,6 +1,6 @@
 //! Uploads in parts.
 
-use super::{Answered, Operations, check_conditions, etag, mark, ok, retention, tags, text};
+use super::{Answered, Operations, check_conditions, etag, knows_conditions, mark, ok, retention, tags, text};
 use crate::{
     content::Content,
     options::CompletedAgain,
@@ -173,6 +173,7 @@ impl Operations {
                 };
             }
             let upload = bucket.upload(&input.upload_id, &input.key)?;
+            knows_conditions(&persona, input.if_none_match.as_ref())?;
             if !persona.no_conditions_on_complete {
                 let existing = bucket.current(&input.key);
                 check_conditions(existing, input.if_none_match.as_ref(), input.if_match.as_ref())?;

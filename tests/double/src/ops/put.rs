@@ -1,6 +1,6 @@
 //! PutObject and CopyObject.
 
-use super::{Answered, Operations, check_conditions, etag, mark, ok, retention, tags, text};
+use super::{Answered, Operations, check_conditions, etag, knows_conditions, mark, ok, retention, tags, text};
 use crate::{
     content::Content,
     receive::{Sent, receive},
@@ -54,6 +54,7 @@ impl Operations {
         };
         let tag = object.etag.clone();
         let version = self.0.bucket(&input.bucket, |bucket| {
+            knows_conditions(&persona, input.if_none_match.as_ref())?;
             if !persona.no_conditions_on_put {
                 let existing = bucket.current(&input.key);
                 check_conditions(existing, input.if_none_match.as_ref(), input.if_match.as_ref())?;
