@@ -56,7 +56,10 @@ rehearse: build
 	$(BINARY) rehearse $(if $(DIR),"$(DIR)")
 
 check: deps
-	$(CARGO) test --locked --no-fail-fast
+	status=0; \
+	$(CARGO) test --locked --no-fail-fast --package archiver-s3-double || status=$$?; \
+	$(CARGO) test --locked --no-fail-fast || status=$$?; \
+	exit $$status
 
 bench: build
 	benches/speed.sh

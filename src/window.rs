@@ -79,6 +79,17 @@ impl Window {
         closed.max().unwrap_or(0)
     }
 
+    /// The longest time in a row, in minutes, in which a week has it open; `None` of one that never closes.
+    pub fn longest_open_minutes(&self) -> Option<u32> {
+        let spans = || self.open.iter().map(|(begin, end)| u32::from(end - begin));
+        // One that goes on from Sunday into Monday was cut there.
+        let over_the_end = match (self.open.first(), self.open.last()) {
+            (Some((0, end)), Some((begin, WEEK_MINUTES))) => u32::from(end + WEEK_MINUTES - begin),
+            _ => 0,
+        };
+        spans().max().map(|longest| longest.max(over_the_end)).filter(|_| !self.is_always())
+    }
+
     /// Whether the window is open while a clock on the wall shows this. `hour` is 0 to 23, `minute` 0 to 59.
     pub fn is_open(&self, weekday: Weekday, hour: u8, minute: u8) -> bool {
         debug_assert!(hour < 24 && minute < 60);

@@ -21,7 +21,7 @@ use std::{
 const LOOK_EVERY: Duration = Duration::from_secs(10);
 
 /// How long after the window has closed a part under way may still end.
-const GRACE: SignedDuration = SignedDuration::from_mins(5);
+pub const GRACE: SignedDuration = SignedDuration::from_mins(5);
 
 /// Uploads go at all times.
 pub struct AlwaysOpen;

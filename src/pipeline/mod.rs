@@ -30,7 +30,7 @@ pub use backoff::{Backoff, Limit};
 pub use context::{Clock, Ended, Finish, Wait, random_id};
 pub use delivery::VAULT_ID;
 pub use ending::write_tree;
-pub use gate::{AlwaysOpen, WindowGate};
+pub use gate::{AlwaysOpen, GRACE, WindowGate};
 pub use records::{local_manifest, read_manifest};
 pub use spec::{Names, Options, SourceSpec};
 

@@ -29,7 +29,7 @@ use async_trait::async_trait;
 use bandwidth::Bandwidth;
 use delivery::Delivery;
 pub use error::{LedgerError, UploadError};
-pub use parts::{PART_COUNT_MAX, PART_SIZE_MAX};
+pub use parts::{PART_COUNT_MAX, PART_SIZE_MAX, part_size};
 use std::{
     path::PathBuf,
     sync::{

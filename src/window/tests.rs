@@ -114,6 +114,15 @@ fn a_window_without_a_gap_is_always_open() {
     ] {
         assert_eq!(window(text).longest_closed_minutes(), minutes, "{text}");
     }
+    for (text, minutes) in [
+        ("", None),
+        ("00:00-23:59", Some(1_439)),
+        ("20:00-07:00", Some(660)),
+        ("Sat 08:00-09:00;12:00-12:30", Some(60)),
+        ("Sun 23:00-01:00;Thu 10:00-11:00", Some(120)),
+    ] {
+        assert_eq!(window(text).longest_open_minutes(), minutes, "{text}");
+    }
     assert_eq!(Window::always().to_string(), "always");
     assert_eq!(window("20:00-07:00;Sat 08:00-09:00").to_string(), "20:00-07:00, Sat 08:00-09:00");
 }

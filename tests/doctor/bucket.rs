@@ -67,6 +67,12 @@ fn rules_that_would_harm_the_vault_are_told() {
     "[upload]\nwindow = [\"Sat 00:00-01:00\"]".clone_into(&mut clinic.world.setup.more);
     assert_eq!(clinic.found("lifecycle").0.state, "ok");
     clinic.world.setup.more += "\nbandwidth = \"1kB/s\"";
+    // 64 MiB take 67,109 s at 1 kB/s, and an hour and five minutes there are.
+    let (told, _) = clinic.found("window");
+    assert!(told.state == "problem" && told.what.contains("no part would ever be through"), "{told:#?}");
+    clinic.world.setup.more = clinic.world.setup.more.replace("1kB/s", "20kB/s");
+    assert_eq!(clinic.found("window").0.state, "ok");
+    clinic.world.setup.more = clinic.world.setup.more.replace("20kB/s", "1kB/s");
     let (told, _) = clinic.found("lifecycle");
     assert!(told.state == "problem" && told.what.contains("may take 11"), "{told:#?}");
 }

@@ -7,6 +7,8 @@ use crate::{
     fate::Chain,
     finding::Findings,
     pipeline,
+    units::ByteSize,
+    upload::part_size,
     vault::{
         directory::DirectoryVault,
         policy,
@@ -31,6 +33,7 @@ pub(super) async fn probe(settings: &Settings, nonce: String, out: &mut Findings
     match (&settings.vault.url, s3_options(settings)) {
         (VaultUrl::Directory(path), _) => directory(settings, path, &known, &nonce, out).await,
         (VaultUrl::S3 { .. }, Some(options)) => {
+            parts(settings, out);
             let options = s3::Options { patience: PATIENCE, ..options };
             let Ok(vault) = timeout(OPENING, S3Vault::open(options)).await else {
                 return out.problem("vault", "nobody tells the region", "Write vault.region");
@@ -39,6 +42,24 @@ pub(super) async fn probe(settings: &Settings, nonce: String, out: &mut Findings
         }
         (VaultUrl::S3 { .. }, None) => {}
     }
+}
+
+/// A part that does not fit into any window begins anew in each.
+fn parts(settings: &Settings, out: &mut Findings<'_>) {
+    let part = part_size(settings.pack.max_size.0, settings.vault.part_size.0);
+    let (Some(minutes), Some(bandwidth), Some(part)) =
+        (settings.upload.window.longest_open_minutes(), settings.upload.bandwidth, part)
+    else {
+        return;
+    };
+    let open = u64::from(minutes) * 60 + pipeline::GRACE.unsigned_abs().as_secs();
+    let fits = open.saturating_mul(bandwidth.0);
+    let shown = format!("a part of {} takes {} minutes", ByteSize(part), (part / bandwidth.0.max(1)).div_ceil(60));
+    if part <= fits {
+        return out.ok("window", format!("{shown}, and the window is open for {minutes} in a row"));
+    }
+    let what = format!("{shown}, and the window is open for {minutes} in a row: no part would ever be through");
+    out.problem("window", what, "Raise upload.bandwidth, widen upload.window, or write a smaller vault.part_size");
 }
 
 /// What the catalog says, as far as there is one.
