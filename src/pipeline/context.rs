@@ -4,7 +4,7 @@ use super::{Options, Parts};
 use crate::{
     catalog::{Catalog, CatalogError},
     encrypt::{self, Encrypter},
-    fate::{Chain, Fate, Fateful, Trouble, Waits},
+    fate::{Chain, Fate, Fateful, Stopped, Trouble, Waits},
     name::{PieceName, SourceName},
     notice::{Monitor, Notice, Step},
     staging::{Staging, Stop},
@@ -194,6 +194,17 @@ impl Context {
             began: Instant::now(),
             ended: Mutex::new(None),
             lost: AtomicU64::new(0),
+        })
+    }
+
+    /// Waits for an answer of the vault, or until it is told to stop: a server that never answers keeps nobody.
+    pub fn ask<T, E: Into<Failure>>(&self, question: impl Future<Output = Result<T, E>>) -> Result<T, Failure> {
+        self.runtime.block_on(async {
+            tokio::select! {
+                biased;
+                () = self.cancel.cancelled() => Err(Stopped.into()),
+                answer = question => answer.map_err(Into::into),
+            }
         })
     }
 

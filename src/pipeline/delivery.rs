@@ -58,7 +58,7 @@ pub fn run(ctx: &Context, backlog: Vec<Piece<Encrypted>>, news: Receiver<Piece<E
 /// Writes down once whose vault this is, and refuses one that is newer than we are.
 fn greet(ctx: &Context) -> Result<(), Failure> {
     let key: Key = VAULT_FILE.parse()?;
-    ctx.runtime.block_on(async {
+    ctx.ask(async {
         if let Some(receipt) = ctx.vault.head(&key).await? {
             let text = ctx.vault.get_range(&key, 0, receipt.size.min(64 << 10)).await?;
             let known: serde_json::Value = serde_json::from_slice(&text).unwrap_or_default();

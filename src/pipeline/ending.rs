@@ -102,7 +102,7 @@ pub fn recover(ctx: &Context, objects: &[String]) -> Result<(), Failure> {
 /// Throws away what was begun in the vault for pieces that were lost on the way. Nothing of the pass is on its way
 /// any more.
 fn abort_uploads(ctx: &Context, prefix: &str) -> Result<(), Failure> {
-    for key in ctx.runtime.block_on(abort_orphans(ctx.vault.as_ref(), prefix, &|_, _| false))? {
+    for key in ctx.ask(abort_orphans(ctx.vault.as_ref(), prefix, &|_, _| false))? {
         ctx.catalog.forget_upload(key.as_str())?;
     }
     Ok(())
@@ -285,7 +285,7 @@ impl PassObject<'_> {
         let record = match read_record::<ObjectRecord>(&self.record()) {
             Ok(record) if sealed.exists() => record,
             Ok(_) | Err(RecordError::Missing(_) | RecordError::Damaged { .. }) => {
-                if ctx.runtime.block_on(ctx.vault.head(&key))?.is_some() {
+                if ctx.ask(ctx.vault.head(&key))?.is_some() {
                     // Delivered by a run that ended before it could say so.
                     return Ok(());
                 }
