@@ -5,6 +5,8 @@ mod common;
 mod config;
 #[path = "commands/habits.rs"]
 mod habits;
+#[path = "commands/identity.rs"]
+mod identity;
 #[path = "commands/left_out.rs"]
 mod left_out;
 #[path = "commands/giving_up.rs"]

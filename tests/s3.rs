@@ -27,6 +27,8 @@ mod outage;
 mod roads;
 #[path = "s3/stops.rs"]
 mod stops;
+#[path = "s3/strangers.rs"]
+mod strangers;
 #[path = "s3/tools.rs"]
 mod tools;
 #[path = "s3/window.rs"]

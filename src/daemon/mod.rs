@@ -117,7 +117,7 @@ async fn serve(
     let (stop, cancel) = (Stop::default(), CancellationToken::new());
     let catalog = Catalog::open(&settings.catalog_file()).map_err(|err| cannot(&err))?;
     // Once something went there, a vault that is not there must never be made anew: it may only be unmounted.
-    let is_known = catalog.setting(pipeline::VAULT_ID).map_err(|err| cannot(&err))?.is_some();
+    let is_known = pipeline::is_vault_known(&catalog).map_err(|err| cannot(&err))?;
     let opening = vault::Opening { run, monitor: monitor.as_ref(), is_known };
     let vault = match vault::open(settings, &opening, &mut signals).await? {
         Ok(vault) => vault,

@@ -3,6 +3,7 @@
 
 use super::{
     context::{Context, Failure},
+    greeting::greet,
     labels::{self, Labels},
     middle::lose,
     records::SealedRecord,
@@ -13,7 +14,7 @@ use crate::{
     notice::Step,
     staging::{Encrypted, Piece, Shelf, read_record},
     upload::Parcel,
-    vault::{Key, ObjectSpec, checksum::BlockSums, payload::Payload},
+    vault::{Key, ObjectSpec, checksum::BlockSums},
 };
 use std::{
     collections::BTreeMap,
@@ -27,10 +28,6 @@ use std::{
 
 /// The class of what must be readable at once.
 pub(super) const STANDARD: &str = "STANDARD";
-/// The setting of the catalog that holds the id of the vault once something went there.
-pub const VAULT_ID: &str = "vault-id";
-/// Names the vault and the version of what is in it.
-const VAULT_FILE: &str = "archiver.json";
 
 pub fn run(ctx: &Context, backlog: Vec<Piece<Encrypted>>, news: Receiver<Piece<Encrypted>>) {
     let mut greeted = false;
@@ -53,34 +50,6 @@ pub fn run(ctx: &Context, backlog: Vec<Piece<Encrypted>>, news: Receiver<Piece<E
         }
         ctx.bell.ring();
     }
-}
-
-/// Writes down once whose vault this is, and refuses one that is newer than we are.
-fn greet(ctx: &Context) -> Result<(), Failure> {
-    let key: Key = VAULT_FILE.parse()?;
-    ctx.ask(async {
-        if let Some(receipt) = ctx.vault.head(&key).await? {
-            let text = ctx.vault.get_range(&key, 0, receipt.size.min(64 << 10)).await?;
-            let known: serde_json::Value = serde_json::from_slice(&text).unwrap_or_default();
-            return match known["format"].as_u64() {
-                Some(format) if format <= u64::from(crate::archive::manifest::FORMAT_VERSION) => Ok(()),
-                _ => {
-                    let what = format!("{VAULT_FILE} in the vault is not of a format that this version knows");
-                    Err(Failure::new(Fate::Operator, Trouble::Vault, what))
-                }
-            };
-        }
-        let id = ctx.catalog.setting_or(VAULT_ID, super::context::random_id)?;
-        let format = crate::archive::manifest::FORMAT_VERSION;
-        let bytes = format!("{}\n", serde_json::json!({ "format": format, "vault": id })).into_bytes();
-        let crc64 = crate::vault::checksum::crc64(&bytes);
-        let spec = spec(bytes.len() as u64, crc64, STANDARD);
-        match ctx.vault.put(&key, &spec, Payload::of_bytes(bytes, crc64)).await {
-            // Another host was faster, which is as good.
-            Err(err) if err.cause == crate::vault::Cause::Exists => Ok(()),
-            put => Ok(put?),
-        }
-    })
 }
 
 pub(super) fn spec(size: u64, crc64: crate::vault::Crc64, class: &str) -> ObjectSpec {

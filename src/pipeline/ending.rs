@@ -4,6 +4,7 @@
 use super::{
     context::{Context, Failure},
     delivery::{STANDARD, deliver, parcel},
+    greeting::greet,
     labels,
     records::{local_manifest, local_manifests, read_manifest},
     retry::{Outcome, persist},
@@ -109,6 +110,8 @@ fn abort_uploads(ctx: &Context, prefix: &str) -> Result<(), Failure> {
 }
 
 fn end_pass(ctx: &Context, pass: &PassRow) -> Result<(), Failure> {
+    // Its pieces may be of an earlier run, and the last of them may have taken days.
+    greet(ctx)?;
     let mut pieces = ctx.catalog.pieces(&pass.source, pass.pass)?;
     let retired: Vec<u32> =
         pieces.iter().filter(|row| row.state == PieceState::Retired).map(|row| row.packed.name.seq).collect();

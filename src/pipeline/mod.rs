@@ -16,6 +16,7 @@ mod delivery;
 mod drafts;
 mod ending;
 mod gate;
+mod greeting;
 mod labels;
 mod lane;
 mod middle;
@@ -28,9 +29,9 @@ mod spec;
 
 pub use backoff::{Backoff, Limit};
 pub use context::{Clock, Ended, Finish, Wait, random_id};
-pub use delivery::VAULT_ID;
 pub use ending::write_tree;
 pub use gate::{AlwaysOpen, GRACE, WindowGate};
+pub use greeting::is_vault_known;
 pub use records::{local_manifest, read_manifest};
 pub use spec::{Names, Options, SourceSpec};
 
