@@ -25,6 +25,8 @@ mod lines;
 mod outage;
 #[path = "s3/roads.rs"]
 mod roads;
+#[path = "s3/rollback.rs"]
+mod rollback;
 #[path = "s3/stops.rs"]
 mod stops;
 #[path = "s3/strangers.rs"]

@@ -23,7 +23,7 @@ use crate::{
     notice::Notice,
     staging::{Digest, Encrypted, HashingWriter, RecordError, Reservation, read_record, write_record},
     upload::abort_orphans,
-    vault::{Key, checksum::BlockSums},
+    vault::{Key, Receipt, checksum::BlockSums},
 };
 use serde::{Deserialize, Serialize};
 use std::{
@@ -121,9 +121,10 @@ fn end_pass(ctx: &Context, pass: &PassRow) -> Result<(), Failure> {
         counts.add(&serde_json::from_str(&row.packed.counts).unwrap_or_default());
     }
     let prefix = ctx.pass_prefix(&pass.source, pass.pass)?;
-    let tree = PassObject { name: "tree.txt.xz", ctx, pass, prefix: &prefix };
+    let all = labels::all_of(&pieces);
+    let tree = PassObject { name: "tree.txt.xz", ctx, pass, prefix: &prefix, pieces: &all };
     tree.deliver(|out| write_tree(&ctx.options.state, &pieces, out))?;
-    let index = PassObject { name: "index.json.zst", ctx, pass, prefix: &prefix };
+    let index = PassObject { name: "index.json.zst", ctx, pass, prefix: &prefix, pieces: &all };
     index.deliver(|out| write_index(ctx, pass, &pieces, &retired, &counts, out))?;
 
     abort_uploads(ctx, &prefix)?;
@@ -267,6 +268,8 @@ struct PassObject<'a> {
     ctx: &'a Context,
     pass: &'a PassRow,
     prefix: &'a str,
+    /// The label of the pieces that it is of.
+    pieces: &'a str,
 }
 
 impl PassObject<'_> {
@@ -288,9 +291,8 @@ impl PassObject<'_> {
         let record = match read_record::<ObjectRecord>(&self.record()) {
             Ok(record) if sealed.exists() => record,
             Ok(_) | Err(RecordError::Missing(_) | RecordError::Damaged { .. }) => {
-                if ctx.ask(ctx.vault.head(&key))?.is_some() {
-                    // Delivered by a run that ended before it could say so.
-                    return Ok(());
+                if let Some(receipt) = ctx.ask(ctx.vault.head(&key))? {
+                    return self.recognize(&receipt);
                 }
                 let made = self.seal(&mut seal, &sealed, write)?;
                 write_record(&self.record(), &made)?;
@@ -298,7 +300,8 @@ impl PassObject<'_> {
             }
             Err(err) => return Err(err.into()),
         };
-        let labels = labels::of_pass(ctx, &self.pass.source, self.pass.pass, &record.made.sha256);
+        let mut labels = labels::of_pass(ctx, &self.pass.source, self.pass.pass, &record.made.sha256);
+        labels.insert(labels::PIECES.into(), self.pieces.to_owned());
         match deliver(ctx, &parcel(&key, sealed, &record.sums, STANDARD, labels)) {
             Err(failure) if failure.fate == Fate::Rotten => {
                 // It is made again from what it was made of.
@@ -307,6 +310,20 @@ impl PassObject<'_> {
             }
             delivered => delivered,
         }
+    }
+
+    /// Its record is gone, and the vault holds something at its key. Delivered by a run that ended before it could say
+    /// so, if it is of the same pieces; if not, the catalog has forgotten some, or remembers others.
+    fn recognize(&self, receipt: &Receipt) -> Result<(), Failure> {
+        if receipt.metadata.get(labels::PIECES).is_some_and(|pieces| pieces == self.pieces) {
+            return Ok(());
+        }
+        let what = format!(
+            "The vault holds {} of other pieces than the catalog knows of this pass: write back the latest catalog, or \
+             remove that object from the vault, and it is made again of the pieces that the catalog knows",
+            receipt.key
+        );
+        Err(Failure::new(Fate::Operator, Trouble::State, what))
     }
 
     fn seal(

@@ -7,15 +7,24 @@ use super::{
     context::{Context, Failure},
 };
 use crate::{
+    catalog::PieceRow,
     name::{PassId, PieceName, SourceName},
     path::SourcePath,
+    staging::HashingWriter,
 };
-use std::{collections::BTreeMap, fmt::Write};
+use std::{
+    collections::BTreeMap,
+    fmt::Write as _,
+    io::{self, Write as _},
+};
 
 /// Most bytes of a path; what is longer is cut.
 const PATH_LEN_MAX: usize = 700;
 
 pub type Labels = BTreeMap<String, String>;
+
+/// The label by which the listing and the index of a pass say of which pieces they are.
+pub const PIECES: &str = "pieces";
 
 /// Of an object of a pass, with the SHA-256 of its bytes in hex.
 pub fn of_pass(ctx: &Context, source: &SourceName, pass: PassId, sha256: &str) -> Labels {
@@ -24,6 +33,17 @@ pub fn of_pass(ctx: &Context, source: &SourceName, pass: PassId, sha256: &str) -
         labels.insert("source".into(), source.to_string());
     }
     labels
+}
+
+/// The SHA-256 of the keys and sums of delivered pieces, in walk order: of nothing but what the vault shows anyhow.
+pub fn all_of(pieces: &[PieceRow]) -> String {
+    let mut all = HashingWriter::new(io::sink());
+    for row in pieces {
+        let key = row.delivered.as_ref().map_or("", |delivered| &delivered.key);
+        let sha256 = row.sealed.as_ref().map_or("", |sealed| &sealed.sha256);
+        writeln!(all, "{key} {sha256}").expect("a sink takes everything");
+    }
+    all.tally().digest().sha256
 }
 
 /// Of a piece or its manifest.
