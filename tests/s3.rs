@@ -21,6 +21,8 @@ mod inside;
 mod refusals;
 #[path = "s3/lines.rs"]
 mod lines;
+#[path = "s3/lost.rs"]
+mod lost;
 #[path = "s3/outage.rs"]
 mod outage;
 #[path = "s3/roads.rs"]

@@ -10,10 +10,11 @@ use super::{
     retry::{Outcome, persist},
 };
 use crate::{
+    catalog::PieceState,
     fate::{Fate, Trouble},
     notice::Step,
     staging::{Encrypted, Piece, Shelf, read_record},
-    upload::Parcel,
+    upload::{Parcel, abort_orphans},
     vault::{Key, ObjectSpec, checksum::BlockSums},
 };
 use std::{
@@ -36,6 +37,7 @@ pub fn run(ctx: &Context, backlog: Vec<Piece<Encrypted>>, news: Receiver<Piece<E
             if !greeted {
                 greet(ctx)?;
                 greeted = true;
+                let _ = abort_lost(ctx);
             }
             deliver_piece(ctx, &piece)
         });
@@ -46,10 +48,44 @@ pub fn run(ctx: &Context, backlog: Vec<Piece<Encrypted>>, news: Receiver<Piece<E
                 if !matches!(lose(ctx, piece.name(), &why), Outcome::Done(())) {
                     return;
                 }
+                let _ = abort_lost(ctx);
             }
         }
         ctx.bell.ring();
     }
+}
+
+/// Throws away what was begun in the vault for pieces that were lost before they were there: a pass may go on for
+/// months, and all the while it would cost money. No work depends on it: the end of the pass does what fails here.
+fn abort_lost(ctx: &Context) -> Result<(), Failure> {
+    let under_way = ctx.catalog.uploads()?;
+    if under_way.is_empty() {
+        return Ok(());
+    }
+    for spec in &ctx.options.sources {
+        let Some(pass) = ctx.catalog.open_pass(&spec.name)? else { continue };
+        let prefix = ctx.pass_prefix(&spec.name, pass.pass)?;
+        let pieces = ctx.catalog.pieces(&spec.name, pass.pass)?;
+        for row in pieces.iter().filter(|row| row.state == PieceState::Retired) {
+            // Of the piece and of its manifest; the record that knows their keys may be what was lost.
+            let keys = format!("{prefix}{}.", row.name().short());
+            if under_way.iter().any(|(key, _)| key.starts_with(&keys)) {
+                abort_uploads(ctx, &keys)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Throws away every upload below a prefix, and what the catalog knows of it.
+pub(super) fn abort_uploads(ctx: &Context, prefix: &str) -> Result<(), Failure> {
+    ctx.ask(abort_orphans(ctx.vault.as_ref(), prefix, &|_, _| false))?;
+    for (key, _) in ctx.catalog.uploads()? {
+        if key.starts_with(prefix) {
+            ctx.catalog.forget_upload(&key)?;
+        }
+    }
+    Ok(())
 }
 
 pub(super) fn spec(size: u64, crc64: crate::vault::Crc64, class: &str) -> ObjectSpec {

@@ -3,7 +3,7 @@
 
 use super::{
     context::{Context, Failure},
-    delivery::{STANDARD, deliver, parcel},
+    delivery::{STANDARD, abort_uploads, deliver, parcel},
     greeting::greet,
     labels,
     records::{local_manifest, local_manifests, read_manifest},
@@ -22,7 +22,6 @@ use crate::{
     name::{Encryption, PassId, SourceName},
     notice::Notice,
     staging::{Digest, Encrypted, HashingWriter, RecordError, Reservation, read_record, write_record},
-    upload::abort_orphans,
     vault::{Key, Receipt, checksum::BlockSums},
 };
 use serde::{Deserialize, Serialize};
@@ -100,15 +99,6 @@ pub fn recover(ctx: &Context, objects: &[String]) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Throws away what was begun in the vault for pieces that were lost on the way. Nothing of the pass is on its way
-/// any more.
-fn abort_uploads(ctx: &Context, prefix: &str) -> Result<(), Failure> {
-    for key in ctx.ask(abort_orphans(ctx.vault.as_ref(), prefix, &|_, _| false))? {
-        ctx.catalog.forget_upload(key.as_str())?;
-    }
-    Ok(())
-}
-
 fn end_pass(ctx: &Context, pass: &PassRow) -> Result<(), Failure> {
     // Its pieces may be of an earlier run, and the last of them may have taken days.
     greet(ctx)?;
@@ -127,6 +117,7 @@ fn end_pass(ctx: &Context, pass: &PassRow) -> Result<(), Failure> {
     let index = PassObject { name: "index.json.zst", ctx, pass, prefix: &prefix, pieces: &all };
     index.deliver(|out| write_index(ctx, pass, &pieces, &retired, &counts, out))?;
 
+    // Nothing of the pass is on its way any more.
     abort_uploads(ctx, &prefix)?;
 
     let lost: u64 = pieces.iter().map(|row| row.packed.lost).sum();
