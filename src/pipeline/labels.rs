@@ -11,6 +11,7 @@ use crate::{
     name::{PassId, PieceName, SourceName},
     path::SourcePath,
     staging::HashingWriter,
+    vault::SHA256_LABEL,
 };
 use std::{
     collections::BTreeMap,
@@ -28,7 +29,7 @@ pub const PIECES: &str = "pieces";
 
 /// Of an object of a pass, with the SHA-256 of its bytes in hex.
 pub fn of_pass(ctx: &Context, source: &SourceName, pass: PassId, sha256: &str) -> Labels {
-    let mut labels = Labels::from([("pass".into(), pass.to_string()), ("sha256".into(), sha256.to_owned())]);
+    let mut labels = Labels::from([("pass".into(), pass.to_string()), (SHA256_LABEL.into(), sha256.to_owned())]);
     if ctx.options.names == Names::Plain {
         labels.insert("source".into(), source.to_string());
     }
