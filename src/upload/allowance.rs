@@ -11,6 +11,8 @@ pub(super) struct Allowance {
     begun: u64,
     /// Parts begun before the last decrease say nothing new about it.
     decreased_at: u64,
+    /// Whether any part was taken since the last cut.
+    any_taken: bool,
 }
 
 /// When a part was begun, as [`Allowance`] counts.
@@ -20,7 +22,7 @@ pub(super) struct Turn(u64);
 impl Allowance {
     pub(super) fn new(most: usize) -> Allowance {
         let most = most.max(1) as f64;
-        Allowance { most, now: most, begun: 0, decreased_at: 0 }
+        Allowance { most, now: most, begun: 0, decreased_at: 0, any_taken: false }
     }
 
     /// Parts under way at once, at least 1.
@@ -35,10 +37,17 @@ impl Allowance {
 
     pub(super) fn taken(&mut self) {
         self.now = (self.now + 1.0 / self.now).min(self.most);
+        self.any_taken = true;
     }
 
-    pub(super) fn one_by_one(&mut self) {
-        self.now = 1.0;
+    /// What was under way had to end. Parts that share a line end together, or not at all: where none was taken since
+    /// the last time, they go out one by one, or none ever would be. Whether that is so.
+    pub(super) fn cut(&mut self) -> bool {
+        let none = !std::mem::take(&mut self.any_taken);
+        if none {
+            self.now = 1.0;
+        }
+        none
     }
 
     pub(super) fn told_to_slow_down(&mut self, turn: Turn) {

@@ -5,13 +5,16 @@ use super::{
     parts::{self, Span},
     sending::{Sending, taken},
 };
-use crate::vault::{Cause, Key, ObjectSpec, Part, Receipt, UploadId, VaultError, VaultResult, payload::PayloadError};
+use crate::vault::{Cause, Key, ObjectSpec, Part, Receipt, UploadId, VaultResult, payload::PayloadError};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use tokio::{task::JoinError, time::sleep};
 
 /// Completions in a row that conflict with something else before the upload is begun anew.
 const CONFLICTS_MAX: u32 = 3;
+
+/// As many times an upload is asked for again that the vault does not know, and lists.
+const DENIED_MAX: u32 = 3;
 
 /// The record of an upload in the ledger.
 #[derive(Serialize, Deserialize)]
@@ -32,6 +35,9 @@ struct Begun {
     /// How often in a row it could not be completed because something else happened to the key.
     #[serde(default)]
     conflicts: u32,
+    /// How often the vault did not know it, and listed it all the same.
+    #[serde(default)]
+    denied: u32,
 }
 
 enum Resumed {
@@ -214,8 +220,12 @@ impl<'a> Delivery<'a> {
             } else {
                 match self.ask(|| vault.parts(self.key, &begun.upload)).await {
                     Err(err) if err.cause == Cause::Gone => {
-                        self.is_unlisted(&begun.upload, err).await?;
                         vanished = begun.vanished + 1;
+                        // Thrown away is soon, and sent again in weeks: what contradicts itself is asked again.
+                        if begun.denied < DENIED_MAX && self.is_listed(&begun.upload).await? {
+                            self.save(Begun { denied: begun.denied + 1, ..begun }).await?;
+                            return Err(err.into());
+                        }
                     }
                     held => return Ok(Resumed::UnderWay(begun, held?)),
                 }
@@ -237,7 +247,7 @@ impl<'a> Delivery<'a> {
             return Ok(Resumed::There(receipt));
         }
         let upload = self.ask(|| vault.begin(self.key, spec)).await?;
-        let begun = Begun { upload, spec: spec.clone(), vanished, conflicts: 0 };
+        let begun = Begun { upload, spec: spec.clone(), vanished, conflicts: 0, denied: 0 };
         self.save(begun.clone()).await?;
         // Once is bad luck; whoever does it again has to be told, since it will never end.
         match vanished {
@@ -246,14 +256,12 @@ impl<'a> Delivery<'a> {
         }
     }
 
-    /// An upload that is not known and listed all the same is not gone: then it must not be thrown away.
-    async fn is_unlisted(&self, upload: &UploadId, err: VaultError) -> VaultResult<()> {
+    async fn is_listed(&self, upload: &UploadId) -> VaultResult<bool> {
         let listed = self.ask(|| self.uploader.vault.uploads(self.key.as_str())).await;
-        match cause(&listed) {
-            Some(Cause::Permission) => Ok(()),
-            _ if listed?.iter().any(|(key, id)| key == self.key && id == upload) => Err(err),
-            _ => Ok(()),
+        if cause(&listed) == Some(Cause::Permission) {
+            return Ok(false);
         }
+        Ok(listed?.iter().any(|(key, id)| key == self.key && id == upload))
     }
 
     /// That the file is as long as it should be, before anything is begun for it.

@@ -136,7 +136,7 @@ impl Uploader {
     /// Tells once where the vault keeps objects in another class than was asked for: that is a matter of money.
     fn look_at_class(&self, spec: &ObjectSpec, receipt: Receipt) -> Receipt {
         let (asked, kept) = (&spec.storage_class, &receipt.storage_class);
-        if asked != kept && !self.told_class.swap(true, Ordering::Relaxed) {
+        if asked != kept && !kept.is_empty() && !self.told_class.swap(true, Ordering::Relaxed) {
             tracing::warn!(key = %receipt.key, %asked, %kept, "The vault keeps an object in another class");
         }
         receipt

@@ -26,8 +26,8 @@ pub(super) struct Sending<'a> {
     spans: HashMap<Id, (Span, Turn)>,
     /// Failures without any success between them.
     failures: u32,
-    /// Whether any part was taken since the last cut.
-    any_ended: bool,
+    /// Whether what is under way is about to end.
+    is_cut: bool,
     /// Nothing is begun before.
     not_before: Option<Instant>,
     /// Ends it, once what is under way has ended.
@@ -51,7 +51,7 @@ impl<'a> Sending<'a> {
             under_way: JoinSet::new(),
             spans: HashMap::new(),
             failures: 0,
-            any_ended: false,
+            is_cut: false,
             not_before: None,
             failed: None,
         }
@@ -73,24 +73,24 @@ impl<'a> Sending<'a> {
                 Some(ended) = self.under_way.join_next_with_id() => if let Some(part) = self.ended(ended) {
                     taken(part);
                 },
-                () = self.uploader.gate.overdue(), if !self.under_way.is_empty() => self.cut(),
+                () = self.uploader.gate.overdue(), if !self.is_cut && !self.under_way.is_empty() => self.cut(),
                 () = may_begin, if more && room => self.begin(),
             }
         }
     }
 
-    /// The window has been closed for too long. Parts that share a line end together, or not at all: where none ended
-    /// while it was open, they go out one by one, or none ever would.
+    /// The window has been closed for too long.
     fn cut(&mut self) {
         self.under_way.abort_all();
-        if !std::mem::take(&mut self.any_ended) {
-            self.uploader.allowance().one_by_one();
+        self.is_cut = true;
+        if self.uploader.allowance().cut() {
             tracing::warn!(key = %self.key, "The window closed before any part was through: next, one part at a time");
         }
     }
 
     fn begin(&mut self) {
         let Some(span) = self.missing.pop_front() else { return };
+        self.is_cut = false;
         let turn = self.uploader.allowance().begin();
         let (vault, key, id) = (self.uploader.vault.clone(), self.key.clone(), self.upload.clone());
         let payload = self.uploader.payload(self.file, span);
@@ -117,7 +117,6 @@ impl<'a> Sending<'a> {
         match ended {
             Some(Ok(part)) => {
                 self.failures = 0;
-                self.any_ended = true;
                 self.uploader.allowance().taken();
                 Some(part)
             }

@@ -47,11 +47,26 @@ async fn an_upload_that_is_listed_is_not_gone() {
     let bench = bench();
     bench.vault.spoil("part 5", Fault::Refuse(Cause::Network));
     assert_eq!(bench.fate().await, Fate::Retry);
-    bench.vault.spoil("parts", Fault::Refuse(Cause::Gone));
-    assert_eq!(bench.fate().await, Fate::Retry);
+    for _ in 0..3 {
+        bench.vault.spoil("parts", Fault::Refuse(Cause::Gone));
+        assert_eq!(bench.fate().await, Fate::Retry);
+    }
     bench.vault.calls();
     bench.assert_delivered().await;
     assert_eq!(bench.vault.calls(), ["part 5", "complete"], "it was not thrown away");
+    // But a listing that is never right keeps nothing for ever.
+    let bench = super::bench();
+    bench.vault.spoil("part 5", Fault::Refuse(Cause::Network));
+    assert_eq!(bench.fate().await, Fate::Retry);
+    for _ in 0..4 {
+        bench.vault.spoil("parts", Fault::Refuse(Cause::Gone));
+    }
+    for _ in 0..3 {
+        assert_eq!(bench.fate().await, Fate::Retry);
+    }
+    bench.vault.calls();
+    bench.assert_delivered().await;
+    assert_eq!(bench.vault.calls(), [&["abort", "begin"], &ALL[..], &["complete"]].concat());
 }
 
 /// The answer to a completion was lost, and it came through after all were asked.
@@ -319,76 +334,4 @@ async fn parts_that_fail_for_a_while_are_sent_again_alone() {
     other.vault.spoil("part 2", Fault::Refuse(Cause::Permission));
     assert_eq!(other.fate().await, Fate::Operator);
     assert_eq!(other.vault.calls(), ["begin", "part 1", "part 2"]);
-}
-
-/// Closed for too long while a part is under way.
-struct Closing {
-    open: tokio::sync::watch::Sender<bool>,
-}
-
-#[async_trait]
-impl Gate for Closing {
-    async fn opened(&self) {
-        let _ = self.open.subscribe().wait_for(|open| *open).await;
-    }
-    async fn overdue(&self) {
-        let _ = self.open.subscribe().wait_for(|open| !*open).await;
-        tokio::time::sleep(Duration::from_secs(300)).await;
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn what_is_under_way_long_after_closing_is_cut_and_sent_when_it_opens() {
-    for bytes in [&BYTES[..], b"small"] {
-        let mut bench = bench();
-        bench.parcel = parcel(bench.dir.path(), bytes);
-        let gate = Arc::new(Closing { open: tokio::sync::watch::Sender::new(true) });
-        bench.gate = gate.clone();
-        let name = if bytes.len() > PART { "part 3" } else { "put" };
-        let closes = gate.clone();
-        bench.vault.spoil(
-            name,
-            Fault::Stall(Box::new(move || {
-                closes.open.send_replace(false);
-            })),
-        );
-        let reopens = async {
-            tokio::time::sleep(Duration::from_secs(7_200)).await;
-            gate.open.send_replace(true);
-        };
-        let start = Instant::now();
-        let ((), ()) = tokio::join!(bench.assert_delivered(), reopens);
-        assert!(start.elapsed() >= Duration::from_secs(7_200));
-        let calls = bench.vault.calls();
-        assert_eq!(calls.iter().filter(|call| *call == name).count(), 2, "cut once and sent again: {calls:?}");
-        assert_eq!(calls.iter().filter(|call| *call == "part 2").count(), usize::from(bytes.len() > PART));
-    }
-}
-
-/// Parts that share a line too slow for all of them in one window would begin anew in each of them.
-#[tokio::test(start_paused = true)]
-async fn parts_that_were_all_cut_go_out_one_by_one() {
-    let mut bench = bench();
-    bench.options.concurrency = 3;
-    let gate = Arc::new(Closing { open: tokio::sync::watch::Sender::new(true) });
-    bench.gate = gate.clone();
-    for name in ["part 1", "part 2", "part 3"] {
-        let closes = gate.clone();
-        bench.vault.spoil(
-            name,
-            Fault::Stall(Box::new(move || {
-                closes.open.send_replace(false);
-            })),
-        );
-    }
-    let reopens = async {
-        tokio::time::sleep(Duration::from_secs(7_200)).await;
-        bench.vault.most_under_way.store(0, Ordering::SeqCst);
-        gate.open.send_replace(true);
-        bench.vault.calls()
-    };
-    let ((), before) = tokio::join!(bench.assert_delivered(), reopens);
-    assert_eq!(before, ["begin", "part 1", "part 2", "part 3"]);
-    assert_eq!(bench.vault.calls().len(), 6, "five parts and the completion");
-    assert_eq!(bench.vault.most_under_way.load(Ordering::SeqCst), 2, "one, and then two, since one went through");
 }

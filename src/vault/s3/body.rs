@@ -27,8 +27,8 @@ const ROOM: u64 = BUFFERS / 3;
 const SLOWER: f64 = 8.0;
 /// A server that never answers is asked again after this long, unless the line is known to be so slow.
 const DOUBTED_MAX: Duration = Duration::from_secs(3_600);
-/// What is shorter says more of the server's haste than of the line.
-const TELLING: u64 = 16 << 10;
+/// What is shorter says more of the way to the server and back than of how much gets through.
+const TELLING: u64 = 1 << 20;
 
 /// Bytes per second that a line is known to let through.
 #[derive(Clone, Debug, Default)]
@@ -67,11 +67,12 @@ impl LineRate {
     }
 
     /// How long so many bytes may be under way, where such a rate seems to be seen now.
-    fn may_take(&self, bytes: u64, seen: f64, slowest: u64) -> Duration {
+    /// What began before others stalled is waited for no longer for that.
+    fn may_take(&self, bytes: u64, seen: f64, doubts: i32, slowest: u64) -> Duration {
         let known = self.known();
         let rate = if known.rate > 0.0 { known.rate / SLOWER } else { seen };
         let expected = bytes as f64 / rate.max(slowest as f64);
-        let doubted = expected * SLOWER.powi(known.doubts);
+        let doubted = expected * SLOWER.powi(known.doubts.min(doubts));
         Duration::from_secs_f64(doubted.min(expected.max(DOUBTED_MAX.as_secs_f64())))
     }
 }
@@ -150,7 +151,7 @@ impl Flow {
         let seen = state.sent.saturating_sub(BUFFERS) as f64 / state.on_line.as_secs_f64().max(0.001);
         let start =
             if let Waiting::Start = state.waiting { patience.connect + patience.silence } else { Duration::ZERO };
-        let may_take = start + patience.silence + self.line.may_take(under_way, seen, patience.slowest);
+        let may_take = start + patience.silence + self.line.may_take(under_way, seen, self.doubts, patience.slowest);
         may_take.saturating_sub(state.since.elapsed())
     }
 
@@ -332,7 +333,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_got_through_before_tells_how_long_to_wait() {
         let line = LineRate::default();
-        line.learn(100, Duration::from_secs(1));
+        line.learn(100_000, Duration::from_secs(1));
         assert_eq!(line.known().rate, 0.0, "too short to tell");
         line.learn(8 << 20, Duration::from_secs(1));
         let mut flow = Flow::new(line.clone());
@@ -341,9 +342,12 @@ mod tests {
         let start = Instant::now();
         flow.stalled(&PATIENCE).await;
         assert_eq!(start.elapsed().as_secs(), 68, "eight times slower than before is not dead yet");
+        flow.turn(Waiting::Answer);
+        flow.stalled(&PATIENCE).await;
         for took in [60 + 64, 60 + 512, 60 + 3_600, 60 + 3_600] {
             assert_eq!(Flow::new(line.clone()).doubts, flow.doubts + 1, "many at once are one");
-            flow.doubts += 1;
+            flow = Flow::new(line.clone());
+            flow.turn(Waiting::Line(8 << 20));
             let start = Instant::now();
             flow.turn(Waiting::Answer);
             flow.stalled(&PATIENCE).await;

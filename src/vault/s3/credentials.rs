@@ -26,8 +26,9 @@ const BEFORE_EXPIRY: Duration = Duration::from_secs(300);
 /// Files are looked at again after this long, so that keys can be replaced before the old ones are refused.
 const LOOK_AGAIN: Duration = Duration::from_secs(300);
 
-/// For all that hands out credentials: some of it has no limit of its own, and a helper program may hang.
-const ANSWER_MAX: Duration = Duration::from_secs(60);
+/// For all that hands out credentials: some of it has no limit of its own, and a helper program may hang. Shorter than
+/// anybody waits for the answer of a server.
+const ANSWER_MAX: Duration = Duration::from_secs(20);
 
 /// Where credentials come from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,13 +78,15 @@ impl Reloading {
         let asked = timeout(ANSWER_MAX, self.ask()).await;
         let asked = asked.unwrap_or_else(|_| Err(CredentialsError::provider_timed_out(ANSWER_MAX)));
         let mut known = self.known();
-        match (asked, known.as_ref()) {
+        match (asked, known.as_mut()) {
             (Ok(credentials), _) => {
                 *known = Some(Known { credentials: credentials.clone(), asked: now });
                 Ok(credentials)
             }
             // Who hands them out is away; the old ones may do for a while.
             (Err(_), Some(old)) if old.credentials.expiry().is_none_or(|expiry| now < expiry) => {
+                // Nobody is kept waiting for it at every request.
+                old.asked = now;
                 Ok(old.credentials.clone())
             }
             (Err(err), _) => Err(err),

@@ -236,23 +236,35 @@ impl S3Vault {
             Err(failure) if self.place.is_foreign && failure.is_of_the_unknown() => failure,
             done => return done,
         };
-        if let Some(class) = &all.class
-            && let Ok(done) = call(Wanted { class: None, ..all.clone() }).await
-        {
+        for (no_class, no_condition) in [(true, false), (false, true), (true, true)] {
+            if no_class && all.class.is_none() || no_condition && !all.condition {
+                continue;
+            }
+            let class = all.class.clone().filter(|_| !no_class);
+            let wanted = Wanted { class, condition: all.condition && !no_condition };
+            match call(wanted).await {
+                Err(failure) if failure.is_of_the_unknown() => {}
+                Err(failure) => return Err(failure),
+                Ok(done) => {
+                    self.tell_lacks(all.class.filter(|_| no_class), no_condition);
+                    return Ok(done);
+                }
+            }
+        }
+        Err(failure)
+    }
+
+    fn tell_lacks(&self, class: Option<StorageClass>, condition: bool) {
+        if let Some(class) = class {
             Lacks::tell(&self.lacks.classes, || {
                 tracing::warn!(class = class.as_str(), "The server has no such storage class; it keeps all in its own");
             });
-            return Ok(done);
         }
-        if all.condition
-            && let Ok(done) = call(Wanted { condition: false, ..all }).await
-        {
+        if condition {
             Lacks::tell(&self.lacks.conditions, || {
                 tracing::warn!("The server knows no If-None-Match: whether a key is free is only looked at before");
             });
-            return Ok(done);
         }
-        Err(failure)
     }
 
     /// A further page of a listing that is refused for now is asked for again: of many pages, one is always refused by

@@ -90,6 +90,10 @@ async fn a_server_that_refuses_conditions_is_used_without_them() {
     assert_eq!(server.double.object_bytes(BUCKET, "lab/nas/a").unwrap(), b"old");
 
     let vault = server.vault().await;
+    put(&vault, "neither", b"small", "DEEP_ARCHIVE").await.unwrap();
+    assert_eq!(server.double.object(BUCKET, "lab/nas/neither").unwrap().class, "STANDARD");
+
+    let vault = server.vault().await;
     let spec = spec(b"large", "DEEP_ARCHIVE");
     for (name, expected) in [("large", None), ("a", Some(Cause::Exists))] {
         let upload = vault.begin(&key(name), &spec).await.unwrap();
