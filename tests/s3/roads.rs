@@ -222,9 +222,10 @@ fn ten_minutes_without_a_network_end_by_themselves() {
         }
     }
     let ended = healed.elapsed();
-    println!("figure: ten minutes of darkness: resumed after {resumed:?}, ended after {ended:?}");
     let ran = running.terminate();
     let again = world.parts_again();
-    assert!(resumed.is_some_and(|after| after < Duration::from_secs(300)), "{}", ran.log);
+    let resumed = resumed.unwrap_or_else(|| panic!("it never went on: {}", ran.log)).as_secs();
+    println!("figure: ten minutes of darkness: resumed after {resumed} s, ended after {} s", ended.as_secs());
+    assert!(resumed < 300, "{}", ran.log);
     assert_eq!((world.wrong(), again), (Vec::new(), Vec::new()), "{}", ran.log);
 }
