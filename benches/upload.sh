@@ -9,7 +9,7 @@ usage() {
 Usage: benches/upload.sh [OPTION]...
 
 Measures wall time, seconds of cores (user and system time of all threads) and the largest resident set of archiver's
-uploader, of aws s3 cp, of s5cmd and of rclone, each with parts of 64 MiB and four of them at a time. The file is random
+uploader, of aws s3 cp, of s5cmd and of rclone, each with the same parts and four of them at a time. The file is random
 and in the page cache. The runs are interleaved, each round in another order, and what was uploaded is compared once and
 deleted between them; the table has medians. The server takes its share of the same cores: only ratios within one run
 mean anything.
@@ -18,6 +18,7 @@ The server is the one of S3_ENDPOINT, with S3_ACCESS_KEY, S3_SECRET_KEY and S3_R
 is made and deleted. Without S3_ENDPOINT, a Ceph is installed and started for the run (tests/servers/ceph.sh).
 
   --size MIB       of the file (default 1024)
+  --part MIB       of each part (default 64)
   --rounds N       of each program (default 3)
   --only LIST      comma separated, of ours,aws,s5cmd,rclone (default: all)
   --work DIR       where to work; needs room for the file, and for three more of it with our Ceph (default /var/tmp)
@@ -44,10 +45,11 @@ part=64 concurrency=4
 
 while [[ $# -gt 0 ]]; do
     case $1 in
-        --size | --rounds | --only | --work)
+        --size | --part | --rounds | --only | --work)
             [[ $# -ge 2 ]] || misused "$1 needs a value"
             case $1 in
                 --size) size=$2 ;;
+                --part) part=$2 ;;
                 --rounds) rounds=$2 ;;
                 --only) only=$2 ;;
                 --work) base=$2 ;;
@@ -58,7 +60,7 @@ while [[ $# -gt 0 ]]; do
         *) misused "Unknown option $1" ;;
     esac
 done
-for number in "$size" "$rounds"; do
+for number in "$size" "$part" "$rounds"; do
     [[ $number =~ ^[1-9][0-9]{0,5}$ ]] || misused "$number is not a number from 1 on"
 done
 read -ra programs <<<"${only//,/ }"
