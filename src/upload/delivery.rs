@@ -221,7 +221,7 @@ impl<'a> Delivery<'a> {
                 match self.ask(|| vault.parts(self.key, &begun.upload)).await {
                     Err(err) if err.cause == Cause::Gone => {
                         vanished = begun.vanished + 1;
-                        // Thrown away is soon, and sent again in weeks: what contradicts itself is asked again.
+                        // It is thrown away in a moment and sent again in weeks, so a vault that contradicts itself is asked again.
                         if begun.denied < DENIED_MAX && self.is_listed(&begun.upload).await? {
                             self.save(Begun { denied: begun.denied + 1, ..begun }).await?;
                             return Err(err.into());
