@@ -282,7 +282,7 @@ impl PassObject<'_> {
         let record = match read_record::<ObjectRecord>(&self.record()) {
             Ok(record) if sealed.exists() => record,
             Ok(_) | Err(RecordError::Missing(_) | RecordError::Damaged { .. }) => {
-                if let Some(receipt) = ctx.ask(ctx.vault.head(&key))? {
+                if let Some(receipt) = ctx.ask(ctx.options.upload.retries.ask(|| ctx.vault.head(&key)))? {
                     return self.recognize(&receipt);
                 }
                 let made = self.seal(&mut seal, &sealed, write)?;

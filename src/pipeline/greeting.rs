@@ -10,7 +10,7 @@ use crate::{
     archive::manifest::FORMAT_VERSION,
     catalog::{self, Catalog},
     fate::{Fate, Trouble},
-    vault::{Cause, Key, Vault, checksum::crc64, payload::Payload},
+    vault::{Cause, Key, checksum::crc64, payload::Payload},
 };
 
 /// Names the vault and the version of what is in it. Hosts that share a vault go by the name that the first gave it.
@@ -28,7 +28,7 @@ pub fn is_vault_known(catalog: &Catalog) -> catalog::Result<bool> {
 /// Makes sure that this is the vault to which everything went so far. One that nobody has used is given a name.
 pub(super) fn greet(ctx: &Context) -> Result<(), Failure> {
     let key: Key = VAULT_FILE.parse()?;
-    let found = ctx.ask(name_of(ctx.vault.as_ref(), &key))?;
+    let found = ctx.ask(name_of(ctx, &key))?;
     match (ctx.catalog.setting(VAULT_GREETED)?, found) {
         (Some(known), Some(found)) if known == found => Ok(()),
         (Some(known), found) => Err(stranger(&known, found.as_deref())),
@@ -47,9 +47,10 @@ fn stranger(known: &str, found: Option<&str>) -> Failure {
 }
 
 /// What the vault is called; nothing when it has no name. One that is newer than we are is refused.
-async fn name_of(vault: &dyn Vault, key: &Key) -> Result<Option<String>, Failure> {
-    let Some(receipt) = vault.head(key).await? else { return Ok(None) };
-    let text = vault.get_range(key, 0, receipt.size.min(64 << 10)).await?;
+async fn name_of(ctx: &Context, key: &Key) -> Result<Option<String>, Failure> {
+    let (vault, retries) = (&ctx.vault, ctx.options.upload.retries);
+    let Some(receipt) = retries.ask(|| vault.head(key)).await? else { return Ok(None) };
+    let text = retries.ask(|| vault.get_range(key, 0, receipt.size.min(64 << 10))).await?;
     let known: serde_json::Value = serde_json::from_slice(&text).unwrap_or_default();
     match (known["format"].as_u64(), known["vault"].as_str()) {
         (Some(format), Some(name)) if format <= u64::from(FORMAT_VERSION) => Ok(Some(name.to_owned())),
@@ -67,11 +68,12 @@ fn give_name(ctx: &Context, key: &Key) -> Result<String, Failure> {
     let crc64 = crc64(&bytes);
     let spec = spec(bytes.len() as u64, crc64, STANDARD);
     ctx.ask(async {
-        match ctx.vault.put(key, &spec, Payload::of_bytes(bytes, crc64)).await {
+        let payload = Payload::of_bytes(bytes, crc64);
+        match ctx.options.upload.retries.ask(|| ctx.vault.put(key, &spec, payload.clone())).await {
             Err(err) if err.cause != Cause::Exists => return Err(Failure::from(err)),
             _ => {}
         }
         let lost = || format!("The vault took {VAULT_FILE}, but does not hold it");
-        name_of(ctx.vault.as_ref(), key).await?.ok_or_else(|| Failure::new(Fate::Retry, Trouble::Vault, lost()))
+        name_of(ctx, key).await?.ok_or_else(|| Failure::new(Fate::Retry, Trouble::Vault, lost()))
     })
 }

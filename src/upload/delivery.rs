@@ -151,18 +151,8 @@ impl<'a> Delivery<'a> {
         }
     }
 
-    /// A question that is refused for now is asked again a few times: a server in a storm refuses most of what it is
-    /// asked, and whoever began at the beginning for each refusal would never come to the end.
     async fn ask<T, A: Future<Output = VaultResult<T>>>(&self, question: impl Fn() -> A) -> VaultResult<T> {
-        let mut failures = 0;
-        loop {
-            let answer = question().await;
-            failures += 1;
-            match self.uploader.options.retries.after(failures) {
-                Some(wait) if cause(&answer).is_some_and(|cause| may_pass(cause, failures)) => sleep(wait).await,
-                _ => return answer,
-            }
-        }
+        self.uploader.options.retries.ask(question).await
     }
 
     /// Whatever the vault answered, what it holds now decides.

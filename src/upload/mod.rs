@@ -27,7 +27,7 @@ use crate::{
 use allowance::Allowance;
 use async_trait::async_trait;
 use bandwidth::Bandwidth;
-use delivery::Delivery;
+use delivery::{Delivery, may_pass};
 pub use error::{LedgerError, UploadError};
 pub use parts::{PART_COUNT_MAX, PART_SIZE_MAX, part_size};
 use std::{
@@ -73,6 +73,22 @@ impl Retries {
     /// How long to wait after so many failures in a row; nothing when they are too many.
     fn after(self, failures: u32) -> Option<Duration> {
         (failures < self.max).then(|| self.waits.after(failures, chance()))
+    }
+
+    /// A question that is refused for now is asked again a few times: a server in a storm refuses most of what it is
+    /// asked, and whoever began at the beginning for each refusal would never come to the end.
+    pub async fn ask<T, A: Future<Output = VaultResult<T>>>(self, question: impl Fn() -> A) -> VaultResult<T> {
+        let mut failures = 0;
+        loop {
+            let answer = question().await;
+            failures += 1;
+            match self.after(failures) {
+                Some(wait) if cause(&answer).is_some_and(|cause| may_pass(cause, failures)) => {
+                    tokio::time::sleep(wait).await;
+                }
+                _ => return answer,
+            }
+        }
     }
 }
 
