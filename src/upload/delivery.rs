@@ -64,9 +64,7 @@ impl<'a> Delivery<'a> {
             return Err(self.rotten("its checksums do not make that of the whole"));
         }
         if let Some(receipt) = self.held().await? {
-            self.clear().await?;
-            (self.progress)(spec.size);
-            return Ok(receipt);
+            return self.done(receipt).await;
         }
         self.check_file().await?;
         let too_large = || UploadError::TooLarge { key: self.key.clone(), size: spec.size };
@@ -90,16 +88,19 @@ impl<'a> Delivery<'a> {
             };
             let (refused, settled) = (cause(&answer), self.settle(answer).await);
             failures += 1;
-            match self.uploader.options.retries.after(failures) {
-                Some(wait) if settled.is_err() && refused.is_some_and(|cause| may_pass(cause, failures)) => {
-                    sleep(wait).await;
-                }
-                _ => break settled?,
+            match self.uploader.options.retries.after_refusal(failures, refused.filter(|_| settled.is_err())) {
+                Some(wait) => sleep(wait).await,
+                None => break settled?,
             }
         };
-        // One that was begun when parts were smaller.
+        // One may have been begun when parts were smaller.
+        self.done(receipt).await
+    }
+
+    /// All of it is there, and nothing that was begun for it is left.
+    async fn done(&self, receipt: Receipt) -> Result<Receipt, UploadError> {
         self.clear().await?;
-        (self.progress)(spec.size);
+        (self.progress)(self.parcel.spec.size);
         Ok(receipt)
     }
 
@@ -142,11 +143,9 @@ impl<'a> Delivery<'a> {
             let (completed, refused) = (answer.is_ok(), cause(&answer));
             let settled = self.settle(answer).await;
             failures += 1;
-            match self.uploader.options.retries.after(failures) {
-                Some(wait) if settled.is_err() && refused.is_some_and(|cause| may_pass(cause, failures)) => {
-                    sleep(wait).await;
-                }
-                _ => return (completed, refused, settled),
+            match self.uploader.options.retries.after_refusal(failures, refused.filter(|_| settled.is_err())) {
+                Some(wait) => sleep(wait).await,
+                None => return (completed, refused, settled),
             }
         }
     }
@@ -212,7 +211,7 @@ impl<'a> Delivery<'a> {
                     Err(err) if err.cause == Cause::Gone => {
                         vanished = begun.vanished + 1;
                         // It is thrown away in a moment and sent again in weeks, so a vault that contradicts itself is asked again.
-                        if begun.denied < DENIED_MAX && self.is_listed(&begun.upload).await? {
+                        if begun.denied < DENIED_MAX && self.listed().await?.contains(&begun.upload) {
                             self.save(Begun { denied: begun.denied + 1, ..begun }).await?;
                             return Err(err.into());
                         }
@@ -222,19 +221,14 @@ impl<'a> Delivery<'a> {
             }
         }
         // Begun by us, and not known any more: a crash came before it was recorded, or the ledger was lost.
-        let known = self.ask(|| vault.uploads(self.key.as_str())).await;
-        if cause(&known) != Some(Cause::Permission) {
-            for (_, id) in known?.iter().filter(|(key, _)| key == self.key) {
-                self.abort(id).await?;
-            }
+        for id in self.listed().await? {
+            self.abort(&id).await?;
         }
         self.uploader.gate.opened().await;
         if vanished > 0
             && let Some(receipt) = self.held().await?
         {
-            self.clear().await?;
-            (self.progress)(spec.size);
-            return Ok(Resumed::There(receipt));
+            return Ok(Resumed::There(self.done(receipt).await?));
         }
         let upload = self.ask(|| vault.begin(self.key, spec)).await?;
         let begun = Begun { upload, spec: spec.clone(), vanished, conflicts: 0, denied: 0 };
@@ -246,12 +240,13 @@ impl<'a> Delivery<'a> {
         }
     }
 
-    async fn is_listed(&self, upload: &UploadId) -> VaultResult<bool> {
+    /// Uploads of this object that the vault lists; none where we may not ask.
+    async fn listed(&self) -> VaultResult<Vec<UploadId>> {
         let listed = self.ask(|| self.uploader.vault.uploads(self.key.as_str())).await;
         if cause(&listed) == Some(Cause::Permission) {
-            return Ok(false);
+            return Ok(Vec::new());
         }
-        Ok(listed?.iter().any(|(key, id)| key == self.key && id == upload))
+        Ok(listed?.into_iter().filter(|(key, _)| key == self.key).map(|(_, id)| id).collect())
     }
 
     /// That the file is as long as it should be, before anything is begun for it.
@@ -302,16 +297,6 @@ impl<'a> Delivery<'a> {
     async fn forget(&self) -> Result<(), UploadError> {
         let (ledger, key) = (self.uploader.ledger.clone(), self.key.clone());
         Ok(blocking(move || ledger.forget(&key)).await?)
-    }
-}
-
-/// Refused for now, and answered: nothing was done, and nothing hangs. What was signed wrong is signed anew once, with
-/// keys that are asked for again, and by the server's clock.
-pub(super) fn may_pass(cause: Cause, failures: u32) -> bool {
-    match cause {
-        Cause::Throttle | Cause::Other => true,
-        Cause::Credentials | Cause::Clock => failures == 1,
-        _ => false,
     }
 }
 

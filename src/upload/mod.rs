@@ -27,7 +27,7 @@ use crate::{
 use allowance::Allowance;
 use async_trait::async_trait;
 use bandwidth::Bandwidth;
-use delivery::{Delivery, may_pass};
+use delivery::Delivery;
 pub use error::{LedgerError, UploadError};
 pub use parts::{PART_COUNT_MAX, PART_SIZE_MAX, part_size};
 use std::{
@@ -75,6 +75,11 @@ impl Retries {
         (failures < self.max).then(|| self.waits.after(failures, chance()))
     }
 
+    /// As [`after`](Self::after), when the last refusal was of such a cause; nothing too when it may not pass, or was none.
+    fn after_refusal(self, failures: u32, cause: Option<Cause>) -> Option<Duration> {
+        cause.filter(|cause| may_pass(*cause, failures)).and_then(|_| self.after(failures))
+    }
+
     /// A question that is refused for now is asked again a few times: a server in a storm refuses most of what it is
     /// asked, and whoever began at the beginning for each refusal would never come to the end.
     pub async fn ask<T, A: Future<Output = VaultResult<T>>>(self, question: impl Fn() -> A) -> VaultResult<T> {
@@ -82,13 +87,21 @@ impl Retries {
         loop {
             let answer = question().await;
             failures += 1;
-            match self.after(failures) {
-                Some(wait) if cause(&answer).is_some_and(|cause| may_pass(cause, failures)) => {
-                    tokio::time::sleep(wait).await;
-                }
-                _ => return answer,
+            match self.after_refusal(failures, cause(&answer)) {
+                Some(wait) => tokio::time::sleep(wait).await,
+                None => return answer,
             }
         }
+    }
+}
+
+/// Refused for now, and answered: nothing was done, and nothing hangs. What was signed wrong is signed anew once, with
+/// keys that are asked for again, and by the server's clock.
+fn may_pass(cause: Cause, failures: u32) -> bool {
+    match cause {
+        Cause::Throttle | Cause::Other => true,
+        Cause::Credentials | Cause::Clock => failures == 1,
+        _ => false,
     }
 }
 

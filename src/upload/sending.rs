@@ -1,6 +1,6 @@
 //! The parts of one upload on their way: as many at once as the server takes, within the window.
 
-use super::{UploadError, Uploader, cause_of, delivery::may_pass, parts::Span};
+use super::{UploadError, Uploader, cause_of, may_pass, parts::Span};
 use crate::vault::{Cause, Key, Part, UploadId, VaultError, payload::Payload};
 use std::{
     collections::{HashMap, VecDeque},

@@ -17,6 +17,13 @@ impl Closing {
         self.closed.send_modify(|closed| *closed = if open { None } else { closed.or(Some(Instant::now())) });
     }
 
+    /// Opens it after two hours; what was cut was under way before.
+    async fn reopens(&self, vault: &Faulty) {
+        tokio::time::sleep(Duration::from_secs(7_200)).await;
+        vault.most_under_way.store(0, Ordering::SeqCst);
+        self.set(true);
+    }
+
     /// What befalls a part: it is never answered, and the window closes meanwhile.
     fn closes(self: &Arc<Closing>) -> Fault {
         let gate = self.clone();
@@ -46,12 +53,8 @@ async fn what_is_under_way_long_after_closing_is_cut_and_sent_when_it_opens() {
         bench.gate = gate.clone();
         let name = if bytes.len() > PART { "part 3" } else { "put" };
         bench.vault.spoil(name, gate.closes());
-        let reopens = async {
-            tokio::time::sleep(Duration::from_secs(7_200)).await;
-            gate.set(true);
-        };
         let start = Instant::now();
-        let ((), ()) = tokio::join!(bench.assert_delivered(), reopens);
+        tokio::join!(bench.assert_delivered(), gate.reopens(&bench.vault));
         assert!(start.elapsed() >= Duration::from_secs(7_200));
         let calls = bench.vault.calls();
         assert_eq!(calls.iter().filter(|call| *call == name).count(), 2, "cut once and sent again: {calls:?}");
@@ -70,9 +73,7 @@ async fn parts_that_were_all_cut_go_out_one_by_one() {
         bench.vault.spoil(name, gate.closes());
     }
     let reopens = async {
-        tokio::time::sleep(Duration::from_secs(7_200)).await;
-        bench.vault.most_under_way.store(0, Ordering::SeqCst);
-        gate.set(true);
+        gate.reopens(&bench.vault).await;
         bench.vault.calls()
     };
     let ((), before) = tokio::join!(bench.assert_delivered(), reopens);
@@ -88,11 +89,6 @@ async fn a_window_in_which_parts_went_through_changes_nothing() {
     let gate = Closing::new();
     bench.gate = gate.clone();
     bench.vault.spoil("part 3", gate.closes());
-    let reopens = async {
-        tokio::time::sleep(Duration::from_secs(7_200)).await;
-        bench.vault.most_under_way.store(0, Ordering::SeqCst);
-        gate.set(true);
-    };
-    let ((), ()) = tokio::join!(bench.assert_delivered(), reopens);
+    tokio::join!(bench.assert_delivered(), gate.reopens(&bench.vault));
     assert_eq!(bench.vault.most_under_way.load(Ordering::SeqCst), 3, "{:?}", bench.vault.calls());
 }

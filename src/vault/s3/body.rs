@@ -142,16 +142,14 @@ impl Flow {
     /// How long to wait from now on before it is a stall; zero when it is one.
     fn left(&self, patience: &Patience) -> Duration {
         let state = self.state();
-        let under_way = match state.waiting {
-            Waiting::Start => 0,
-            Waiting::Bytes => return patience.silence,
-            Waiting::Line(len) => len + ROOM,
-            Waiting::Answer => state.sent,
-        };
         let seen = state.sent.saturating_sub(BUFFERS) as f64 / state.on_line.as_secs_f64().max(0.001);
-        let start =
-            if let Waiting::Start = state.waiting { patience.connect + patience.silence } else { Duration::ZERO };
-        let may_take = start + patience.silence + self.line.may_take(under_way, seen, self.doubts, patience.slowest);
+        let on_line = |bytes| patience.silence + self.line.may_take(bytes, seen, self.doubts, patience.slowest);
+        let may_take = match state.waiting {
+            Waiting::Start => patience.connect + 2 * patience.silence,
+            Waiting::Bytes => return patience.silence,
+            Waiting::Line(len) => on_line(len + ROOM),
+            Waiting::Answer => on_line(state.sent),
+        };
         may_take.saturating_sub(state.since.elapsed())
     }
 
