@@ -86,9 +86,13 @@ fn sort_of(file: &str) -> String {
     format!("{dir}/*{}", &name[dots.unwrap_or(0)..])
 }
 
-/// Pieces (not their records) that nothing else could stand in for.
-fn is_piece(file: &str) -> bool {
-    !file.starts_with("list/") && !file.starts_with("tmp/") && file.contains(".tar")
+/// Whether it is a piece (not a record of one) of which no later form stands: a kill may leave an earlier one beside it,
+/// that is only to be removed.
+fn is_last_form(file: &str, files: &[String]) -> bool {
+    let name_of = |file: &str| file.split_once('/').map(|(_, name)| name.to_owned()).unwrap();
+    let is_shelved = |file: &str| !file.starts_with("list/") && !file.starts_with("tmp/") && file.contains(".tar");
+    let is_later = |other: &String| is_shelved(other) && name_of(other).starts_with(&(name_of(file) + "."));
+    is_shelved(file) && !files.iter().any(is_later)
 }
 
 fn ruin(still: &Still, compare: Compare, change: Option<&str>) -> Vec<String> {
@@ -114,7 +118,7 @@ fn ruin(still: &Still, compare: Compare, change: Option<&str>) -> Vec<String> {
             let ran = still.world.run();
             let mut wrong = judge(&still.world, &ran, compare);
             // What is gone cannot be delivered unnoticed, and before its row stands nobody has heard of it.
-            if is_piece(file) && !matches!(how, Damage::Lose) && !ran.log.contains("Piece rotten") {
+            if is_last_form(file, &files) && !matches!(how, Damage::Lose) && !ran.log.contains("Piece rotten") {
                 wrong.push(format!("It was not found\n{}", ran.log));
             }
             for line in &wrong {
