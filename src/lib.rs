@@ -39,6 +39,7 @@
 // Words: pure, no I/O, no clock.
 pub mod fate;
 pub mod units;
+pub mod price;
 pub mod path;
 pub mod name;
 pub mod window;

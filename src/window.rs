@@ -12,7 +12,7 @@
 
 use jiff::{SignedDuration, Timestamp, civil::Weekday, tz::TimeZone};
 use serde::{Serialize, Serializer};
-use std::fmt;
+use std::{fmt, time::Duration};
 
 const DAY_MINUTES: u16 = 24 * 60;
 const WEEK_MINUTES: u16 = 7 * DAY_MINUTES;
@@ -133,6 +133,26 @@ impl Window {
             if self.is_open_at(at, zone) != now {
                 return Some(at);
             }
+        }
+    }
+
+    /// When the window will have been open for so long, from this instant on; `None` beyond the end of time. An
+    /// estimate to be shown: whole weeks are taken as long as they are without daylight saving.
+    pub fn end_of(&self, open: Duration, instant: Timestamp, zone: &TimeZone) -> Option<Timestamp> {
+        let week = Duration::from_secs(60 * u64::from(self.open_minutes()));
+        // Of the last week all minutes are looked at, for it ends where the window closes.
+        let weeks = u32::try_from(open.as_secs().saturating_sub(1) / week.as_secs()).ok()?;
+        let mut at = instant.checked_add(SignedDuration::from_hours(i64::from(weeks) * 7 * 24)).ok()?;
+        let mut left = SignedDuration::try_from(open - week * weeks).ok()?;
+        loop {
+            let change = self.next_change(at, zone);
+            if self.is_open_at(at, zone) {
+                match change {
+                    Some(change) if change.duration_since(at) < left => left -= change.duration_since(at),
+                    _ => return at.checked_add(left).ok(),
+                }
+            }
+            at = change?;
         }
     }
 }

@@ -11,6 +11,10 @@ mod identity;
 mod left_out;
 #[path = "commands/giving_up.rs"]
 mod giving_up;
+#[path = "commands/manual.rs"]
+mod manual;
+#[path = "commands/plan.rs"]
+mod plan;
 #[path = "commands/policy.rs"]
 mod policy;
 #[path = "commands/state.rs"]

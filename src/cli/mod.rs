@@ -6,6 +6,8 @@ mod decrypt;
 mod doctor;
 mod exceptions;
 mod ls;
+mod manual;
+mod plan;
 mod progress;
 mod rehearse;
 mod run;
@@ -58,6 +60,8 @@ pub enum Command {
     Doctor(doctor::Args),
     /// Print the AWS policies and bucket settings that an S3 vault needs, filled in, and what installs them
     AwsPolicy(aws_policy::Args),
+    /// Tell what a pass would be: pieces, sizes, staging, time and money; changes nothing
+    Plan(plan::Args),
     /// Tell what is going on, what waits, and what went wrong
     Status(status::Args),
     /// List the pieces of a pass, or the members of a piece
@@ -70,6 +74,10 @@ pub enum Command {
     Tree(tree::Args),
     /// Do the whole job on a directory, into a throw-away vault, restore it with gpg, xz and tar, and compare
     Rehearse(rehearse::Args),
+    /// Print a man page
+    Man(manual::ManArgs),
+    /// Print what completes command lines in a shell
+    Completions(manual::CompletionsArgs),
 }
 
 /// A command that failed: what to say and how to exit.
@@ -124,12 +132,15 @@ impl Args {
             Command::Check(args) => check::run(&self, args),
             Command::Doctor(args) => doctor::run(&self, args),
             Command::AwsPolicy(args) => aws_policy::run(&self, args),
+            Command::Plan(args) => plan::run(&self, args),
             Command::Status(args) => status::run(&self, args),
             Command::Ls(args) => ls::run(&self, args),
             Command::Exceptions(args) => exceptions::run(&self, args),
             Command::Decrypt(args) => decrypt::run(&self, args),
             Command::Tree(args) => tree::run(&self, args),
             Command::Rehearse(args) => rehearse::run(&self, args),
+            Command::Man(args) => manual::man(args),
+            Command::Completions(args) => manual::completions(args),
         };
         match done {
             Ok(code) => ExitCode::from(code),

@@ -6,7 +6,10 @@ use super::{
     keys,
     problem::{FileKind, FileRef, Found},
 };
-use crate::units::{ByteSize, Seconds};
+use crate::{
+    price::PRICE_MAX,
+    units::{ByteSize, Seconds},
+};
 use serde::Serialize;
 use std::{
     collections::BTreeSet,
@@ -186,6 +189,20 @@ impl<'a> Section<'a> {
         self.read(found, key, |value| {
             let right = format!("must be a number from {} to {}", range.start(), range.end());
             integer(value).filter(|n| range.contains(n)).ok_or_else(|| format!("{right}, not {}", shown(value)))
+        })
+    }
+
+    /// A price in dollars.
+    pub fn price(&self, found: &mut Found, key: &'static str) -> Option<f64> {
+        self.read(found, key, |value| {
+            let price = match value {
+                DeValue::Float(float) => float.as_str().parse().ok(),
+                value => integer(value).map(|whole| whole as f64),
+            };
+            let right = format!("must be a price in dollars from 0 to {PRICE_MAX}, like 0.00099");
+            price
+                .filter(|price| (0.0..=PRICE_MAX).contains(price))
+                .ok_or_else(|| format!("{right}, not {}", shown(value)))
         })
     }
 

@@ -1,7 +1,7 @@
 //! Every key there is, and what a wrong one may have meant.
 
 /// Sections and their keys; the keys at the top of the file have no section. `source` is a list of sections.
-pub(super) const KEYS: [(&str, &[&str]); 11] = [
+pub(super) const KEYS: [(&str, &[&str]); 12] = [
     ("", &["state", "time_zone"]),
     ("staging", &["path", "cap"]),
     ("source", &["name", "path", "exclude", "include", "exclude_tag", "one_file_system", "require_mount", "repeat"]),
@@ -26,6 +26,23 @@ pub(super) const KEYS: [(&str, &[&str]); 11] = [
     ),
     ("upload", &["window", "bandwidth"]),
     ("restore", &["secret_key_file", "profile", "path", "cap"]),
+    (
+        "prices",
+        &[
+            "date",
+            "region",
+            "storage",
+            "storage_standard",
+            "minimum_days",
+            "requests",
+            "requests_standard",
+            "thaw_bulk",
+            "thaw_bulk_requests",
+            "thaw_standard",
+            "thaw_standard_requests",
+            "egress",
+        ],
+    ),
     ("mail", &["smtp", "password_file", "from", "to", "digest", "silence"]),
     ("log", &["level"]),
 ];

@@ -120,6 +120,7 @@ fn read(text: &str, file: &Path, credentials: &Credentials, found: &mut Found) -
     let vault = sections::vault(&document.section("vault", found), found, credentials);
     let upload = sections::upload(&document.section("upload", found), found);
     let restore = sections::restore(&document.section("restore", found), found, &state, credentials);
+    let prices = sections::prices(&document.section("prices", found), found, vault.as_ref());
     let mail = sections::mail(&document.section("mail", found), found, credentials);
     let log = sections::log(&document.section("log", found), found);
     rules::sizes(found, &staging, &pack);
@@ -152,6 +153,7 @@ fn read(text: &str, file: &Path, credentials: &Credentials, found: &mut Found) -
         vault,
         upload,
         restore,
+        prices,
         mail,
         log,
         origin,

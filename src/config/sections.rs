@@ -4,13 +4,14 @@
 
 use super::{
     Credentials,
-    address::{endpoint, mailbox},
+    address::{VaultUrl, endpoint, mailbox},
     document::{Section, quoted},
     problem::{FileKind, Found},
     settings::{Compress, Encrypt, Log, LogLevel, Mail, Names, Pack, Restore, Source, Staging, Upload, Vault, Zone},
 };
 use crate::{
     name::{Compression, Encryption, WORD_LEN_MAX},
+    price::Prices,
     units::{Bandwidth, ByteSize, Seconds},
     window::Window,
 };
@@ -220,6 +221,39 @@ pub(super) fn restore(section: &Section<'_>, found: &mut Found, state: &Path, cr
         path: section.path(found, "path").unwrap_or_else(|| state.join("restore")),
         cap: section.size(found, "cap", MIB..=SIZE_MAX).unwrap_or(ByteSize(500_000_000_000)),
     }
+}
+
+/// The built-in prices are those of one class of one vendor; for all else there are none until they are written down.
+pub(super) fn prices(section: &Section<'_>, found: &mut Found, vault: Option<&Vault>) -> Option<Prices> {
+    let is_built_in = vault.is_some_and(|vault| {
+        let is_aws = matches!(vault.url, VaultUrl::S3 { .. }) && vault.endpoint_url.is_none();
+        is_aws && vault.storage_class == STORAGE_CLASSES[0]
+    });
+    let known = Prices::default();
+    if !section.is_there() {
+        return is_built_in.then_some(known);
+    }
+    section.require(found, "date", "\"2026-06-01\", the day on which these prices held,");
+    let date = section.text(found, "date", |text| {
+        text.parse().map_err(|_| format!("must be a day like \"2026-06-01\", not {}", quoted(text)))
+    });
+    let mut price = |key, known| section.price(found, key).unwrap_or(known);
+    Some(Prices {
+        storage: price("storage", known.storage),
+        storage_standard: price("storage_standard", known.storage_standard),
+        requests: price("requests", known.requests),
+        requests_standard: price("requests_standard", known.requests_standard),
+        thaw_bulk: price("thaw_bulk", known.thaw_bulk),
+        thaw_bulk_requests: price("thaw_bulk_requests", known.thaw_bulk_requests),
+        thaw_standard: price("thaw_standard", known.thaw_standard),
+        thaw_standard_requests: price("thaw_standard_requests", known.thaw_standard_requests),
+        date: date?,
+        region: section.text(found, "region", |text| word(text, "a region like \"eu-west-1\"")).unwrap_or(known.region),
+        minimum_days: small(section.number(found, "minimum_days", 0..=3650), known.minimum_days),
+        egress: section
+            .list(found, "egress", |text| text.parse().map_err(|what| format!("{what}, not {}", quoted(text))))
+            .unwrap_or(known.egress),
+    })
 }
 
 pub(super) fn mail(section: &Section<'_>, found: &mut Found, credentials: &Credentials) -> Option<Mail> {

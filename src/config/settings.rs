@@ -7,6 +7,7 @@ use super::{
 };
 use crate::{
     name::{Compression, Encryption, SourceName},
+    price::Prices,
     units::{Bandwidth, ByteSize, Seconds},
     window::Window,
 };
@@ -32,6 +33,9 @@ pub struct Settings {
     pub vault: Vault,
     pub upload: Upload,
     pub restore: Restore,
+    /// Absent where the built-in ones do not hold.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prices: Option<Prices>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mail: Option<Mail>,
     pub log: Log,

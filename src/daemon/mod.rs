@@ -21,7 +21,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 pub use doctor::doctor;
-pub use options::{foreseen, load};
+pub use options::{foreseen, load, pipeline};
 pub use vault::s3_options;
 
 /// How long calls to a disk may take at the end of the process.

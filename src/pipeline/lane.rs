@@ -2,7 +2,7 @@
 
 use super::{
     context::{Context, Failure},
-    spec::SourceSpec,
+    spec::{Options, SourceSpec},
 };
 use crate::{
     archive::{
@@ -15,7 +15,7 @@ use crate::{
         tree::{self, SourceError, Tree},
         walk::{self, Position, Walk},
     },
-    catalog::{PieceRow, SegmentRow},
+    catalog::{Catalog, PieceRow, SegmentRow},
     name::PassId,
     path::SourcePath,
 };
@@ -36,6 +36,56 @@ pub struct Lane {
     seen_before: u64,
     /// The last plan did not fit into the room that was kept for it: the next one gets all that a piece may have.
     pub roomy: bool,
+}
+
+/// A source that is there, and how it is walked and cut.
+pub struct Ground {
+    pub tree: Arc<Tree>,
+    pub filter: Arc<Filter>,
+    walk: walk::Options,
+    limits: Limits,
+}
+
+impl Ground {
+    /// Opens the source, or says why it must be held: an archive of a source that is not there would say that
+    /// everything in it was deleted.
+    pub fn open(
+        options: &Options,
+        spec: &SourceSpec,
+        had_entries: impl FnOnce() -> Result<bool, Failure>,
+    ) -> Result<Ground, NotNow> {
+        let tree = Tree::open(&spec.path).map_err(|err| NotNow::Held(crate::fate::Chain(&err).to_string()))?;
+        let held = |why: String| Err(NotNow::Held(why));
+        if spec.require_mount {
+            match tree::check_mount(&spec.path) {
+                Ok(true) => {}
+                Ok(false) => return held(format!("{:?} is not a mount point, and require_mount is set", spec.path)),
+                Err(err) => return held(format!("Cannot see whether {:?} is a mount point: {err}", spec.path)),
+            }
+        }
+        match tree::is_empty_dir(&spec.path) {
+            Ok(true) if had_entries()? => return held(format!("{:?} is empty, and was not before", spec.path)),
+            Ok(_) => {}
+            Err(err) => return held(format!("Cannot list {:?}: {err}", spec.path)),
+        }
+        let own = options.own.iter().filter_map(|dir| std::fs::metadata(dir).ok());
+        let own = own.map(|meta| (meta.dev(), meta.ino())).collect();
+        Ok(Ground {
+            tree: Arc::new(tree),
+            filter: Arc::new(Filter::new(&spec.filter)?),
+            walk: walk::Options { one_file_system: spec.one_file_system, own },
+            limits: Limits {
+                max_size: options.pack.max_size,
+                max_members: options.pack.max_members,
+                estimate: header::estimate,
+                ancestor: header::ancestor,
+            },
+        })
+    }
+
+    pub fn cut(&self, from: Position) -> Cut<Walk> {
+        Cut::new(Walk::new(self.tree.clone(), self.filter.clone(), self.walk.clone(), from), self.limits)
+    }
 }
 
 /// A draft that was interrupted, to go on with.
@@ -78,23 +128,8 @@ pub enum Range {
 
 impl Lane {
     pub fn open(ctx: &Context, spec: &SourceSpec, pass: PassId, range: Range) -> Result<Lane, NotNow> {
-        let tree = open_tree(ctx, spec)?;
-        let filter = Arc::new(Filter::new(&spec.filter)?);
-        let own = ctx
-            .options
-            .own
-            .iter()
-            .filter_map(|dir| std::fs::metadata(dir).ok())
-            .map(|meta| (meta.dev(), meta.ino()))
-            .collect();
-        let options = walk::Options { one_file_system: spec.one_file_system, own };
-        let limits = Limits {
-            max_size: ctx.options.pack.max_size,
-            max_members: ctx.options.pack.max_members,
-            estimate: header::estimate,
-            ancestor: header::ancestor,
-        };
-        let walk = |from| Cut::new(Walk::new(tree.clone(), filter.clone(), options, from), limits);
+        let ground = Ground::open(&ctx.options, spec, || had_entries(&ctx.catalog, spec))?;
+        let walk = |from| ground.cut(from);
         let chain;
         let mut seen_before = ctx.catalog.totals(&spec.name, pass)?.walked;
         let (cut, draft) = match range {
@@ -119,6 +154,7 @@ impl Lane {
                 (cut, range.draft)
             }
         };
+        let Ground { tree, filter, .. } = ground;
         Ok(Lane { pass, tree, filter, cut, draft, chain, seen_before, roomy: false })
     }
 
@@ -213,28 +249,10 @@ fn again(lost: &PieceRow, before: Option<&PieceRow>, walk: impl FnOnce(Position)
     resume(before, walk)
 }
 
-/// Opens the source, or says why it must be held: an archive of a source that is not there would say that
-/// everything in it was deleted.
-fn open_tree(ctx: &Context, spec: &SourceSpec) -> Result<Arc<Tree>, NotNow> {
-    let tree = Tree::open(&spec.path).map_err(|err| NotNow::Held(crate::fate::Chain(&err).to_string()))?;
-    let held = |why: String| Err(NotNow::Held(why));
-    if spec.require_mount {
-        match tree::check_mount(&spec.path) {
-            Ok(true) => {}
-            Ok(false) => return held(format!("{:?} is not a mount point, and require_mount is set", spec.path)),
-            Err(err) => return held(format!("Cannot see whether {:?} is a mount point: {err}", spec.path)),
-        }
-    }
-    match tree::is_empty_dir(&spec.path) {
-        Ok(true) if had_entries(ctx, spec)? => held(format!("{:?} is empty, and was not before", spec.path)),
-        Ok(_) => Ok(Arc::new(tree)),
-        Err(err) => held(format!("Cannot list {:?}: {err}", spec.path)),
-    }
-}
-
-fn had_entries(ctx: &Context, spec: &SourceSpec) -> Result<bool, Failure> {
-    for pass in ctx.catalog.passes(Some(&spec.name))? {
-        if ctx.catalog.pieces(&spec.name, pass.pass)?.iter().any(|piece| piece.packed.last != SourcePath::root()) {
+/// Whether an earlier pass found something in the source.
+pub fn had_entries(catalog: &Catalog, spec: &SourceSpec) -> Result<bool, Failure> {
+    for pass in catalog.passes(Some(&spec.name))? {
+        if catalog.pieces(&spec.name, pass.pass)?.iter().any(|piece| piece.packed.last != SourcePath::root()) {
             return Ok(true);
         }
     }

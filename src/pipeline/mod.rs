@@ -15,6 +15,7 @@ mod context;
 mod delivery;
 mod drafts;
 mod ending;
+mod forecast;
 mod gate;
 mod greeting;
 mod labels;
@@ -28,10 +29,12 @@ mod sealing;
 mod spec;
 
 pub use backoff::{Backoff, Limit};
-pub use context::{Clock, Ended, Finish, Wait, random_id};
+pub use context::{Clock, Ended, Failure, Finish, Wait, random_id};
 pub use ending::write_tree;
+pub use forecast::{Forecast, Forecaster, Keep};
 pub use gate::{AlwaysOpen, GRACE, WindowGate};
 pub use greeting::is_vault_known;
+pub use lane::NotNow;
 pub use records::{local_manifest, read_manifest};
 pub use spec::{Names, Options, SourceSpec};
 

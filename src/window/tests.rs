@@ -321,3 +321,25 @@ proptest! {
         let _ = Window::parse(&[text]);
     }
 }
+
+#[test]
+fn an_end_is_where_so_many_seconds_have_been_open() {
+    let hours = |hours: u64| Duration::from_secs(3600 * hours);
+    // 2026-11-23 is a Monday.
+    for (text, open, begin, end) in [
+        ("", 5, "2026-11-23T12:00Z", "2026-11-23T17:00Z"),
+        ("", 24 * 365, "2026-11-23T12:00Z", "2027-11-23T12:00Z"),
+        ("20:00-07:00", 1, "2026-11-23T12:00Z", "2026-11-23T21:00Z"),
+        ("20:00-07:00", 11, "2026-11-23T12:00Z", "2026-11-24T07:00Z"),
+        ("20:00-07:00", 12, "2026-11-23T12:00Z", "2026-11-24T21:00Z"),
+        ("20:00-07:00", 3, "2026-11-23T06:00Z", "2026-11-23T22:00Z"),
+        ("20:00-07:00", 77, "2026-11-23T12:00Z", "2026-11-30T07:00Z"),
+        ("20:00-07:00", 770, "2026-11-23T12:00Z", "2027-02-01T07:00Z"),
+        ("Sat-Sun 00:00-24:00", 49, "2026-11-23T12:00Z", "2026-12-05T01:00Z"),
+        ("20:00-07:00", 0, "2026-11-23T12:00Z", "2026-11-23T20:00Z"),
+    ] {
+        let reached = window(text).end_of(hours(open), begin.parse().unwrap(), &TimeZone::UTC);
+        assert_eq!(reached, Some(end.parse().unwrap()), "{text} {open} h from {begin}");
+    }
+    assert_eq!(window("Mon 00:00-00:01").end_of(Duration::MAX, Timestamp::UNIX_EPOCH, &TimeZone::UTC), None);
+}
