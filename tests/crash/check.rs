@@ -83,7 +83,7 @@ struct Listed {
 }
 
 fn listed(world: &World, wrong: &mut Vec<String>) -> Vec<Listed> {
-    let text = match world.ask(&["ls", "--all", "--json"]) {
+    let text = match world.ask(&["ls", "--json"]) {
         Ok(text) => text,
         Err(err) => {
             wrong.push(err);

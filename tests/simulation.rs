@@ -1,0 +1,202 @@
+//! Half a year in minutes: passes that take days, a crash and a restart with other settings every day, an outage every
+//! week, on a clock that goes when something waits or is sent. Everything but time and the line is real: walk, cut,
+//! pack, compress, the directory vault, the catalog, the disk; and what comes back is opened with stock tools.
+//!
+//! A life of the daemon is a process of its own, so that a crash is one. Which happens when follows from a seed;
+//! what each thread had done by then is up to the system.
+
+#![expect(clippy::disallowed_methods, reason = "these tests play the operator, from outside")]
+
+#[allow(dead_code)]
+#[path = "crash/check.rs"]
+mod check;
+#[path = "simulation/life.rs"]
+mod life;
+#[path = "simulation/line.rs"]
+mod line;
+#[path = "crash/restored.rs"]
+mod restored;
+#[allow(dead_code)]
+#[path = "crash/source.rs"]
+mod source;
+#[allow(dead_code)]
+#[path = "crash/world.rs"]
+mod world;
+
+use check::{Compare, judge};
+use life::{DAY, HOUR, Lived, Plan};
+use source::{Random, sh};
+use std::{collections::BTreeSet, env, fs, path::Path, time::Instant};
+use world::{Ran, Setup, World};
+
+/// A Friday, two days before clocks are set back in the zone of the window.
+const BEGIN: &str = "2026-10-23T12:00:00Z";
+
+const WINDOWS: [&[&str]; 3] = [&["20:00-07:00"], &[], &["Sat-Sun 00:00-24:00", "22:30-06:15"]];
+
+fn setting(name: &str, default: u64) -> u64 {
+    env::var(name).ok().map_or(default, |text| text.parse().expect("a number"))
+}
+
+/// Some 30 MiB in pieces of two or three parts, one file larger than a piece, and small ones.
+fn tree(root: &Path) {
+    let mut random = Random::new(11);
+    for dir in ["a", "b/deep", "large", "small"] {
+        fs::create_dir_all(root.join(dir)).unwrap();
+    }
+    for n in 0..6 {
+        fs::write(root.join(format!("a/{n}")), random.bytes(1_500_000)).unwrap();
+        fs::write(root.join(format!("b/deep/{n}")), random.bytes(300_000)).unwrap();
+    }
+    fs::write(root.join("large/file"), random.bytes(21_000_000)).unwrap();
+    for n in 0..100 {
+        fs::write(root.join(format!("small/{n:03}")), random.bytes(n * 100)).unwrap();
+    }
+}
+
+/// What people do to their files meanwhile.
+fn change(root: &Path, random: &mut Random) {
+    for _ in 0..=random.below(6) {
+        let dir = ["a", "b", "b/deep", "small"][random.below(4) as usize];
+        let file = root.join(dir).join(format!("{:03}", random.below(30)));
+        match random.below(4) {
+            0 => drop(fs::remove_file(file)),
+            1 => drop(fs::rename(&file, file.with_extension("old"))),
+            _ => {
+                let len = random.below(400_000) as usize;
+                fs::write(file, random.bytes(len)).unwrap();
+            }
+        }
+    }
+}
+
+/// What happened in all.
+#[derive(Default)]
+struct Sum {
+    lives: u32,
+    crashes: u32,
+    stops: u32,
+    passes: u32,
+    equal: u32,
+    violations: Vec<String>,
+}
+
+/// What must hold when a pass has ended. Its objects are put aside then: the checker looks at one pass at a time.
+fn look(world: &World, compare: Compare) -> Vec<String> {
+    let mut wrong = judge(world, &Ran { code: Some(0), log: String::new() }, compare);
+    wrong.extend(sent_again(world));
+    sh(&world.path("vault"), "rm -rf h1 .archiver/objects/h1; : > ../sent");
+    wrong
+}
+
+/// Parts that were sent although the vault had them.
+fn sent_again(world: &World) -> Vec<String> {
+    let sent = fs::read_to_string(world.path("sent")).unwrap_or_default();
+    let mut seen = BTreeSet::new();
+    sent.lines().filter(|line| !seen.insert(*line)).map(|line| format!("sent again: {line}")).collect()
+}
+
+/// The last pass and whether it has ended, as the next start would find it.
+fn pass(world: &World) -> (String, bool) {
+    let status: serde_json::Value = serde_json::from_str(&world.ask(&["status", "--json"]).unwrap()).unwrap();
+    let source = &status["sources"][0];
+    (source["pass"].as_str().unwrap_or_default().to_owned(), source["state"] == "ended")
+}
+
+/// When the next of something happens that comes once a day.
+fn within_a_day(random: &mut Random, now: i64) -> i64 {
+    now + random.below(2 * DAY as u64) as i64
+}
+
+/// One a week, of a minute to two days.
+fn outages(random: &mut Random, begin: i64, days: i64) -> Vec<(i64, i64)> {
+    let mut outage = |week: i64| {
+        let from = begin + week * 7 * DAY + random.below(6 * DAY as u64) as i64;
+        (from, from + HOUR / 60 + random.below(48 * HOUR as u64) as i64)
+    };
+    (0..=days / 7).map(&mut outage).collect()
+}
+
+fn simulate(days: i64, seed: u64) -> Sum {
+    let setup = Setup { cap: 96 << 20, max_size: "20MiB", compress: "method = \"none\"", ..Setup::default() };
+    let (world, mut random) = (World::new(setup, tree), Random::new(seed));
+    let (mut sum, mut looked_at, mut changed) = (Sum::default(), String::new(), false);
+    let begin = BEGIN.parse::<jiff::Timestamp>().unwrap().as_millisecond();
+    let outages = outages(&mut random, begin, days);
+    let (mut now, mut crash_at, mut stop_at) = (begin, begin, begin);
+    while now < begin + days * DAY && sum.violations.is_empty() {
+        let plan = Plan {
+            root: world.path(""),
+            begin: pass(&world).0 == looked_at,
+            now,
+            crash_at,
+            crash_after: random.below(60),
+            stop_at,
+            outages: outages.clone(),
+            // Other settings at each start.
+            concurrency: 1 + random.below(4) as usize,
+            window: WINDOWS[random.below(3) as usize].iter().map(|span| (*span).to_owned()).collect(),
+        };
+        sum.lives += 1;
+        let (lived, then) = life::live(&world, &plan);
+        assert!(now <= then, "seed {seed}: time went back");
+        now = then;
+        match lived {
+            Lived::Crashed => {
+                sum.crashes += 1;
+                crash_at = within_a_day(&mut random, now);
+            }
+            Lived::Stopped => {
+                sum.stops += 1;
+                stop_at = within_a_day(&mut random, now);
+            }
+            Lived::Complete => {}
+            Lived::Failed(log) => sum.violations.push(log),
+        }
+        let (pass, has_ended) = pass(&world);
+        if has_ended && pass != looked_at {
+            let compare = if changed { Compare::Consistent } else { Compare::Equal };
+            let day = (now - begin) / DAY;
+            sum.violations.extend(look(&world, compare).into_iter().map(|line| format!("day {day}, {pass}: {line}")));
+            sum.passes += 1;
+            sum.equal += u32::from(!changed);
+            (looked_at, changed) = (pass, false);
+            change(&world.source(), &mut random);
+            now += random.below(DAY as u64) as i64;
+        } else if sum.passes % 2 == 1 {
+            // Every other pass sees a source that changes; the rest must give back just what was there.
+            change(&world.source(), &mut random);
+            changed = true;
+        }
+    }
+    sum
+}
+
+#[test]
+fn months_of_crashes_restarts_and_outages_lose_and_double_nothing() {
+    let seed = setting("ARCHIVER_SEED", u64::from(std::process::id()));
+    let days = setting("ARCHIVER_DAYS", 10) as i64;
+    let began = Instant::now();
+    let sum = simulate(days, seed);
+    let seconds = began.elapsed().as_secs_f64();
+    println!(
+        "simulated, seed {seed}: {days} days in {seconds:.0} s, {} lives, {} crashes, {} restarts, {} passes \
+         ({} of a source that stood still), {} violations",
+        sum.lives,
+        sum.crashes,
+        sum.stops,
+        sum.passes,
+        sum.equal,
+        sum.violations.len()
+    );
+    assert!(sum.violations.is_empty(), "seed {seed}: {}", sum.violations.join("\n"));
+    assert!(0 < sum.passes && 0 < sum.crashes && 0 < sum.stops, "seed {seed}: nothing was tried");
+}
+
+/// A life, in the process that is started for it.
+#[test]
+fn one_life() {
+    if let Ok(plan) = env::var(life::PLAN) {
+        life::run(&plan);
+    }
+}

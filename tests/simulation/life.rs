@@ -1,0 +1,122 @@
+//! One life of the daemon: a process that runs the pipeline until all that is due is delivered, or its time has come.
+
+use crate::{
+    line::{Hours, Line, OpenHours},
+    world::World,
+};
+use archiver::{
+    catalog::Catalog,
+    config,
+    daemon::{self, Run},
+    fate::Waits,
+    notice::{Monitor, Notice},
+    pipeline::{self, Parts},
+    staging::Stop,
+    upload::Retries,
+    vault::directory::DirectoryVault,
+    window::Window,
+};
+use jiff::tz::TimeZone;
+use serde::{Deserialize, Serialize};
+use std::{
+    env, fs,
+    os::unix::process::ExitStatusExt,
+    path::PathBuf,
+    process::{Command, Stdio},
+    sync::Arc,
+    time::Duration,
+};
+use tokio_util::sync::CancellationToken;
+
+pub const HOUR: i64 = 3_600_000;
+pub const DAY: i64 = 24 * HOUR;
+/// The variable that makes a process a life.
+pub const PLAN: &str = "ARCHIVER_LIFE";
+/// Of the window; its clocks are set back and forth.
+const ZONE: &str = "Europe/Berlin";
+
+/// All times in milliseconds since 1970.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Plan {
+    pub root: PathBuf,
+    /// A pass is due.
+    pub begin: bool,
+    pub now: i64,
+    /// It is killed when so many things have happened after this time.
+    pub crash_at: i64,
+    pub crash_after: u64,
+    pub stop_at: i64,
+    pub outages: Vec<(i64, i64)>,
+    pub concurrency: usize,
+    pub window: Vec<String>,
+}
+
+#[derive(Debug)]
+pub enum Lived {
+    Complete,
+    Crashed,
+    Stopped,
+    /// In trouble, or worse: its log.
+    Failed(String),
+}
+
+/// Lives a life, and tells how it ended and when.
+pub fn live(world: &World, plan: &Plan) -> (Lived, i64) {
+    world.configure("");
+    let log = fs::File::create(world.path("log")).unwrap();
+    let mut command = Command::new(env::current_exe().unwrap());
+    command.args(["--exact", "one_life", "--nocapture"]).env(PLAN, serde_json::to_string(plan).unwrap());
+    let status = command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).status().unwrap();
+    let log = fs::read_to_string(world.path("log")).unwrap();
+    let now = fs::read(world.path("now")).unwrap_or_else(|err| panic!("{err}\n{log}"));
+    let lived = match status.signal() {
+        Some(9) => Lived::Crashed,
+        _ if log.contains("ended: Complete") => Lived::Complete,
+        _ if log.contains("ended: Stopped") => Lived::Stopped,
+        _ => Lived::Failed(log),
+    };
+    (lived, i64::from_le_bytes(now.try_into().unwrap()))
+}
+
+/// What happens is told in the log of the life, and is a moment at which it may end.
+struct Witness(Arc<Hours>);
+
+impl Monitor for Witness {
+    fn notice(&self, notice: &Notice) {
+        println!("{} {notice:?}", self.0.now());
+        self.0.happens();
+    }
+}
+
+pub fn run(text: &str) {
+    let plan: Plan = serde_json::from_str(text).unwrap();
+    let settings = config::load(&plan.root.join("archiver.toml")).unwrap();
+    let (stop, cancel) = (Stop::default(), CancellationToken::new());
+    let hours = Arc::new(Hours::new(&plan, stop.clone(), cancel.clone()));
+    let mut options = daemon::pipeline(&settings, &Run { once: true, ..Run::default() });
+    // It is never given up, and what an upload tries again by itself would be tried in real time.
+    options.give_up_after = Some(Duration::from_secs(3600 * 24 * 365));
+    options.upload.retries = Retries { max: 1, waits: Waits::secs(1, 1) };
+    options.upload.concurrency = plan.concurrency;
+    options.sources[0].pass_now = plan.begin;
+    let window = OpenHours::new(Window::parse(&plan.window).unwrap(), TimeZone::get(ZONE).unwrap(), hours.clone());
+    let line = Line::new(DirectoryVault::open(&plan.root.join("vault")).unwrap(), &plan, hours.clone());
+    let (clock, wait) = (hours.clone(), hours.clone());
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let finish = pipeline::run(Parts {
+        options,
+        catalog: Catalog::open(&settings.catalog_file()).unwrap(),
+        vault: Arc::new(line),
+        monitor: Arc::new(Witness(hours)),
+        clock: Arc::new(move || {
+            clock.happens();
+            clock.now()
+        }),
+        wait: Arc::new(move |_, time| wait.pass(time)),
+        stop,
+        cancel,
+        gate: Arc::new(window),
+        runtime: runtime.handle().clone(),
+    });
+    println!("ended: {:?}", finish.ended);
+}
