@@ -1,6 +1,7 @@
-//! Half a year in minutes: passes that take days, a crash and a restart with other settings every day, an outage every
-//! week, on a clock that goes when something waits or is sent. Everything but time and the line is real: walk, cut,
-//! pack, compress, the directory vault, the catalog, the disk; and what comes back is opened with stock tools.
+//! Half a year in minutes: passes that take days, a crash or a panic and a restart with other settings every day, an
+//! outage every week, on a clock that goes when something waits or is sent. Everything but time and the line is
+//! real: walk, cut, pack, compress, the directory vault, the catalog, the disk; and what comes back is opened with
+//! stock tools.
 //!
 //! A life of the daemon is a process of its own, so that a crash is one. Which happens when follows from a seed;
 //! what each thread had done by then is up to the system.
@@ -75,6 +76,7 @@ fn change(root: &Path, random: &mut Random) {
 struct Sum {
     lives: u32,
     crashes: u32,
+    panics: u32,
     stops: u32,
     passes: u32,
     equal: u32,
@@ -131,6 +133,7 @@ fn simulate(days: i64, seed: u64) -> Sum {
             now,
             crash_at,
             crash_after: random.below(60),
+            panics: random.below(3) == 0,
             stop_at,
             outages: outages.clone(),
             // Other settings at each start.
@@ -142,8 +145,9 @@ fn simulate(days: i64, seed: u64) -> Sum {
         assert!(now <= then, "seed {seed}: time went back");
         now = then;
         match lived {
-            Lived::Crashed => {
+            Lived::Crashed | Lived::Panicked => {
                 sum.crashes += 1;
+                sum.panics += u32::from(matches!(lived, Lived::Panicked));
                 crash_at = within_a_day(&mut random, now);
             }
             Lived::Stopped => {
@@ -180,10 +184,11 @@ fn months_of_crashes_restarts_and_outages_lose_and_double_nothing() {
     let sum = simulate(days, seed);
     let seconds = began.elapsed().as_secs_f64();
     println!(
-        "simulated, seed {seed}: {days} days in {seconds:.0} s, {} lives, {} crashes, {} restarts, {} passes \
+        "simulated, seed {seed}: {days} days in {seconds:.0} s, {} lives, {} crashes ({} by a panic), {} restarts, {} passes \
          ({} of a source that stood still), {} violations",
         sum.lives,
         sum.crashes,
+        sum.panics,
         sum.stops,
         sum.passes,
         sum.equal,

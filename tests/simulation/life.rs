@@ -45,6 +45,8 @@ pub struct Plan {
     /// It is killed when so many things have happened after this time.
     pub crash_at: i64,
     pub crash_after: u64,
+    /// Not killed: one of its threads panics.
+    pub panics: bool,
     pub stop_at: i64,
     pub outages: Vec<(i64, i64)>,
     pub concurrency: usize,
@@ -55,6 +57,7 @@ pub struct Plan {
 pub enum Lived {
     Complete,
     Crashed,
+    Panicked,
     Stopped,
     /// In trouble, or worse: its log.
     Failed(String),
@@ -72,6 +75,7 @@ pub fn live(world: &World, plan: &Plan) -> (Lived, i64) {
     let lived = match status.signal() {
         Some(9) => Lived::Crashed,
         _ if log.contains("ended: Complete") => Lived::Complete,
+        _ if log.contains("A defect that") && log.contains("ended: Trouble(Internal)") => Lived::Panicked,
         _ if log.contains("ended: Stopped") => Lived::Stopped,
         _ => Lived::Failed(log),
     };

@@ -19,7 +19,7 @@ use std::{
     os::unix::fs::FileExt,
     sync::{
         Arc,
-        atomic::{AtomicI64, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -38,6 +38,9 @@ pub struct Hours {
     crash_at: i64,
     /// What may still happen once it is time to crash.
     left: AtomicU64,
+    /// Instead of a crash, whoever does something then panics.
+    panics: bool,
+    has_panicked: AtomicBool,
     stop_at: i64,
     stop: Stop,
     cancel: CancellationToken,
@@ -48,7 +51,17 @@ impl Hours {
         let file = File::create(plan.root.join("now")).unwrap();
         file.write_all_at(&plan.now.to_le_bytes(), 0).unwrap();
         let (crash_at, left) = (plan.crash_at, AtomicU64::new(plan.crash_after));
-        Hours { now: AtomicI64::new(plan.now), file, crash_at, left, stop_at: plan.stop_at, stop, cancel }
+        Hours {
+            now: AtomicI64::new(plan.now),
+            file,
+            crash_at,
+            left,
+            panics: plan.panics,
+            has_panicked: AtomicBool::new(false),
+            stop_at: plan.stop_at,
+            stop,
+            cancel,
+        }
     }
 
     pub fn millis(&self) -> i64 {
@@ -69,10 +82,14 @@ impl Hours {
     /// Something happens: if it is time, the process ends with it, or is told to stop.
     pub fn happens(&self) {
         let now = self.millis();
-        if self.crash_at <= now
-            && self.left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1)).is_err()
-        {
-            rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL).unwrap();
+        let is_left = || self.left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok();
+        if self.crash_at <= now && !is_left() {
+            match self.panics {
+                true => assert!(self.has_panicked.swap(true, Ordering::SeqCst), "A defect that somebody made"),
+                false => {
+                    rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL).unwrap()
+                }
+            }
         }
         if self.stop_at <= now {
             self.stop.tell();
