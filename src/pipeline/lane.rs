@@ -78,7 +78,9 @@ pub enum Range {
 
 impl Lane {
     pub fn open(ctx: &Context, spec: &SourceSpec, pass: PassId, range: Range) -> Result<Lane, NotNow> {
-        let tree = open_tree(ctx, spec)?;
+        let pulse = ctx.pulse.of(spec.name.as_str());
+        pulse.beat(&SourcePath::root());
+        let tree = Arc::new(open_tree(ctx, spec)?.with_pulse(pulse));
         let filter = Arc::new(Filter::new(&spec.filter)?);
         let own = ctx
             .options
@@ -215,7 +217,7 @@ fn again(lost: &PieceRow, before: Option<&PieceRow>, walk: impl FnOnce(Position)
 
 /// Opens the source, or says why it must be held: an archive of a source that is not there would say that
 /// everything in it was deleted.
-fn open_tree(ctx: &Context, spec: &SourceSpec) -> Result<Arc<Tree>, NotNow> {
+fn open_tree(ctx: &Context, spec: &SourceSpec) -> Result<Tree, NotNow> {
     let tree = Tree::open(&spec.path).map_err(|err| NotNow::Held(crate::fate::Chain(&err).to_string()))?;
     let held = |why: String| Err(NotNow::Held(why));
     if spec.require_mount {
@@ -227,7 +229,7 @@ fn open_tree(ctx: &Context, spec: &SourceSpec) -> Result<Arc<Tree>, NotNow> {
     }
     match tree::is_empty_dir(&spec.path) {
         Ok(true) if had_entries(ctx, spec)? => held(format!("{:?} is empty, and was not before", spec.path)),
-        Ok(_) => Ok(Arc::new(tree)),
+        Ok(_) => Ok(tree),
         Err(err) => held(format!("Cannot list {:?}: {err}", spec.path)),
     }
 }
