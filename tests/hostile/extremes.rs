@@ -108,7 +108,7 @@ fn a_hole_that_is_punched_while_the_file_is_read_is_archived_as_it_is_then() {
     let file = world.source.join("m");
     fs::write(&file, vec![b'm'; 3 << 20]).unwrap();
     let code = world.run_once_while(&file, |_| {
-        world.bash("fallocate -p -o 1M -l 1500000 \"$1\"", &[&file]).expect(0);
+        world.bash("fallocate -p -o 4096 -l 1500000 \"$1\"", &[&file]).expect(0);
     });
     assert_eq!(code, 0);
     assert_eq!(exceptions(&world), []);

@@ -156,19 +156,3 @@ fn a_source_that_is_unmounted_halfway_is_held_and_goes_on_where_it_was() {
     is_whole(&world, &data);
     assert_eq!(pass_objects(&world), 2);
 }
-
-#[test]
-fn a_source_that_is_unmounted_while_it_is_read_is_read_to_its_end_or_held_but_never_archived_in_part() {
-    if !is_root() {
-        return;
-    }
-    let (world, data) = mounted_source();
-    let mount = Mount::bind(&data, &world.source);
-    // What was opened before stays readable.
-    let code = world.run_once_while(&world.source.join("f3"), |_| mount.away());
-    assert!(code == 0 || code == 75, "{code}");
-    assert_eq!(pass_objects(&world), if code == 0 { 2 } else { 0 });
-    let _mount = Mount::bind(&data, &world.source);
-    world.run_once().expect(0);
-    is_whole(&world, &data);
-}
