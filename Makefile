@@ -23,6 +23,9 @@ S3_PACKAGES := ceph-mon ceph-mgr ceph-osd radosgw ceph-common python3-venv
 
 BINARY := target/release/archiver
 
+# Debian's shell looks here for packages, and there for what was installed by hand.
+ZSH := $(if $(filter /usr,$(PREFIX)),vendor-completions,site-functions)
+
 .PHONY: build deps build-deps rehearse check bench install
 
 build: build-deps
@@ -73,16 +76,14 @@ install: $(BINARY)
 	install -D -m 0755 $(BINARY) '$(DESTDIR)$(PREFIX)/bin/archiver'
 	install -D -m 0644 packaging/systemd/archiver.service '$(DESTDIR)$(PREFIX)/lib/systemd/system/archiver.service'
 	sed -i 's|/usr/bin/|$(PREFIX)/bin/|' '$(DESTDIR)$(PREFIX)/lib/systemd/system/archiver.service'
-	man='$(DESTDIR)$(PREFIX)/share/man'; \
-	for file in $$($(BINARY) man --list); do \
-	    page=$${file%.*}; \
-	    install -d "$$man/man$${file##*.}"; \
-	    if [[ $$page == archiver ]]; then $(BINARY) man; else $(BINARY) man "$${page#archiver-}"; fi >"$$man/man$${file##*.}/$$file"; \
+	pages=$$($(BINARY) man --list); \
+	for file in $$pages; do \
+	    page=$${file%.*}; page=$${page#archiver-}; \
+	    $(BINARY) man $${page#archiver} | \
+	        install -D -m 0644 /dev/stdin "$(DESTDIR)$(PREFIX)/share/man/man$${file##*.}/$$file"; \
 	done
-	install -d '$(DESTDIR)$(PREFIX)/share/bash-completion/completions' '$(DESTDIR)$(PREFIX)/share/zsh/vendor-completions' \
-	    '$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d'
-	$(BINARY) completions bash >'$(DESTDIR)$(PREFIX)/share/bash-completion/completions/archiver'
-	$(BINARY) completions zsh >'$(DESTDIR)$(PREFIX)/share/zsh/vendor-completions/_archiver'
-	$(BINARY) completions fish >'$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/archiver.fish'
+	$(BINARY) completions bash | install -D -m 0644 /dev/stdin '$(DESTDIR)$(PREFIX)/share/bash-completion/completions/archiver'
+	$(BINARY) completions zsh | install -D -m 0644 /dev/stdin '$(DESTDIR)$(PREFIX)/share/zsh/$(ZSH)/_archiver'
+	$(BINARY) completions fish | install -D -m 0644 /dev/stdin '$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/archiver.fish'
 	install -D -m 0644 LICENSE '$(DESTDIR)$(PREFIX)/share/doc/archiver/LICENSE'
 	install -D -m 0644 CHANGELOG.md '$(DESTDIR)$(PREFIX)/share/doc/archiver/CHANGELOG.md'

@@ -109,6 +109,15 @@ impl Monitor for LogMonitor {
                 line!(self, info, "Waiting for room in staging", stage, wanted, free);
             }
             Notice::WaitingForWindow { opens } => line!(self, info, "Waiting for the upload window", opens),
+            Notice::StandsStill { source, path, since } => {
+                let path = path.display();
+                line!(self, warn, "Reading stands still", source, path, since);
+            }
+            Notice::GoesOn { source, path, took } => {
+                let (path, seconds) = (path.display(), seconds(*took));
+                line!(self, warn, "Reading goes on", source, path, seconds);
+            }
+            Notice::LeftBehind { what } => line!(self, warn, "Does not wait for what does not end", what),
             Notice::Trouble { trouble, what, retry_in } => {
                 let trouble = trouble.as_str();
                 match retry_in.map(seconds) {

@@ -183,6 +183,21 @@ pub enum Notice {
     WaitingForWindow {
         opens: String,
     },
+    /// A read of the source has no answer yet, `since` this long.
+    StandsStill {
+        source: String,
+        path: SourcePath,
+        since: String,
+    },
+    GoesOn {
+        source: String,
+        path: SourcePath,
+        took: Duration,
+    },
+    /// The run ends while this does not.
+    LeftBehind {
+        what: String,
+    },
     Trouble {
         trouble: Trouble,
         what: String,

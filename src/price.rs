@@ -9,10 +9,6 @@ use std::{fmt, str::FromStr};
 
 /// A gigabyte as it is billed.
 const GB: f64 = ByteSize::GIB as f64;
-/// What S3 adds to each object in an archive class: in that class, and in the readable one.
-/// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/amazon-s3-glacier.html>
-const ARCHIVED_OVERHEAD: f64 = 32.0 * 1024.0;
-const READABLE_OVERHEAD: f64 = 8.0 * 1024.0;
 const MONTH_DAYS: f64 = 365.0 / 12.0;
 
 /// Prices of a storage class, of what is readable at once beside it, and of the way out. In dollars; each per GB of
@@ -57,7 +53,7 @@ impl FromStr for Step {
             Some((price, size)) => (price, Some(ByteSize::from_str(size).map_err(|err| err.to_string())?)),
             None => (text, None),
         };
-        let price = price.parse().ok().filter(|price| (0.0..=PRICE_MAX).contains(price));
+        let price = price.parse().ok().filter(|price| is_price(*price));
         let price = price.ok_or("write a price per GB, and up to where, like \"0.09 up to 10TiB\" or \"0.05\"")?;
         Ok(Step { price, up_to })
     }
@@ -65,6 +61,19 @@ impl FromStr for Step {
 
 /// Dearer is a slip of the pen.
 pub const PRICE_MAX: f64 = 1000.0;
+
+pub fn is_price(price: f64) -> bool {
+    price.is_sign_positive() && price <= PRICE_MAX
+}
+
+/// Why these are no steps, if they are not: each goes further than the one before, and the last has no end.
+pub fn check_steps(steps: &[Step]) -> Result<(), &'static str> {
+    let ends: Vec<Option<u64>> = steps.iter().map(|step| step.up_to.map(|size| size.0)).collect();
+    match ends.split_last() {
+        Some((None, before)) if before.is_sorted_by(|a, b| a < b) && !before.contains(&None) => Ok(()),
+        _ => Err("must be steps that go up, the last without an end, like [\"0 up to 100GiB\", \"0.09\"]"),
+    }
+}
 
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -146,12 +155,9 @@ impl Return {
 }
 
 impl Prices {
-    /// Keeping it, each month.
+    /// Keeping it, each month. The 40 KiB that S3 adds to an object in an archive class are left out: pieces are large.
     pub fn month(&self, stock: &Stock) -> f64 {
-        let pieces = stock.pieces as f64;
-        let archived = stock.bytes as f64 + pieces * ARCHIVED_OVERHEAD;
-        let readable = stock.readable_bytes as f64 + pieces * READABLE_OVERHEAD;
-        (archived * self.storage + readable * self.storage_standard) / GB
+        (stock.bytes as f64 * self.storage + stock.readable_bytes as f64 * self.storage_standard) / GB
     }
 
     /// Bringing it there, once.
@@ -159,9 +165,9 @@ impl Prices {
         thousand(stock.pieces) * self.requests + thousand(stock.parts + stock.readable) * self.requests_standard
     }
 
-    /// Keeping it for the least time that is billed.
+    /// Keeping pieces for the least time that is billed.
     pub fn minimum(&self, stock: &Stock) -> f64 {
-        self.month(stock) * f64::from(self.minimum_days) / MONTH_DAYS
+        stock.bytes as f64 * self.storage / GB * f64::from(self.minimum_days) / MONTH_DAYS
     }
 
     /// Bringing all of it back within a month, the thawed copies kept for so many days.
@@ -178,12 +184,10 @@ impl Prices {
         }
     }
 
-    /// Bytes beyond the last step cost as much as those below it.
     fn egress(&self, bytes: u64) -> f64 {
-        let last = self.egress.len().saturating_sub(1);
         let (mut sum, mut below) = (0.0, 0);
-        for (at, step) in self.egress.iter().enumerate() {
-            let end = step.up_to.filter(|_| at < last).map_or(bytes, |size| size.0.min(bytes)).max(below);
+        for step in &self.egress {
+            let end = step.up_to.map_or(bytes, |size| size.0.min(bytes));
             sum += (end - below) as f64 / GB * step.price;
             below = end;
         }
@@ -207,10 +211,9 @@ mod tests {
     fn a_hundred_tebibytes_cost_what_a_calculator_says() {
         let prices = Prices::default();
         let stock = Stock { pieces: 200, bytes: 100 * ByteSize::TIB, parts: 200 * 8193, ..Stock::default() };
-        // Worked by hand from the price list: 102,400 GB, and 32 KiB and 8 KiB for each of 200 objects.
-        let month = 102_400.0 * 0.00099 + 200.0 * (32.0 * 0.00099 + 8.0 * 0.023) / 1024.0 / 1024.0;
-        near(prices.month(&stock), month);
-        near(prices.minimum(&stock), month * 180.0 * 12.0 / 365.0);
+        // Worked by hand from the price list: 102,400 GB.
+        near(prices.month(&stock), 102_400.0 * 0.00099);
+        near(prices.minimum(&stock), 102_400.0 * 0.00099 * 180.0 * 12.0 / 365.0);
         near(prices.delivery(&stock), 0.2 * 0.05 + 1638.6 * 0.005);
         let bulk = prices.restore(&stock, Thaw::Bulk, 7);
         near(bulk.thaw, 256.0 + 0.2 * 0.025);
@@ -228,9 +231,25 @@ mod tests {
         let gb = ByteSize::GIB;
         near(with(&["0.5"]).egress(3 * gb), 1.5);
         near(with(&["0 up to 1GiB", "0.5 up to 2GiB", "0.25"]).egress(4 * gb), 0.5 + 0.5);
-        near(with(&["0 up to 1GiB", "0.5 up to 2GiB"]).egress(4 * gb), 1.5);
         near(with(&["0 up to 1GiB", "0.5 up to 2GiB", "0.25"]).egress(gb / 2), 0.0);
-        near(with(&[]).egress(gb), 0.0);
+    }
+
+    #[test]
+    fn steps_go_up_and_the_last_has_no_end() {
+        let check =
+            |steps: &[&str]| check_steps(&steps.iter().map(|step| step.parse().unwrap()).collect::<Vec<_>>()).is_ok();
+        assert!(check(&["0.09"]) && check(&["0 up to 1GiB", "0.5 up to 2GiB", "0.25"]));
+        assert!(check_steps(&Prices::default().egress).is_ok());
+        for steps in [
+            &[][..],
+            &["0.09 up to 1GiB"],
+            &["0.09", "0.05"],
+            &["0.09", "0.05 up to 1GiB"],
+            &["0 up to 2GiB", "0.5 up to 1GiB", "0.25"],
+            &["0 up to 1GiB", "0.5 up to 1GiB", "0.25"],
+        ] {
+            assert!(!check(steps), "{steps:?}");
+        }
     }
 
     #[test]
@@ -238,7 +257,7 @@ mod tests {
         for text in ["0.09 up to 10TiB", "0.05", "0 up to 100GiB"] {
             assert_eq!(text.parse::<Step>().unwrap().to_string(), text);
         }
-        for text in ["", "free", "-1", "1001", "0.1 up to", "NaN", "0.1 up to ten"] {
+        for text in ["", "free", "-1", "-0", "1001", "0.1 up to", "NaN", "0.1 up to ten"] {
             let read = text.parse::<Step>();
             assert!(read.is_err(), "{text}: {read:?}");
         }

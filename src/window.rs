@@ -10,7 +10,7 @@
 //! "Mon,Wed-Fri 08:00-12:00"
 //! ```
 
-use jiff::{SignedDuration, Timestamp, civil::Weekday, tz::TimeZone};
+use jiff::{SignedDuration, Span, Timestamp, civil::Weekday, tz::TimeZone};
 use serde::{Serialize, Serializer};
 use std::{fmt, time::Duration};
 
@@ -137,12 +137,13 @@ impl Window {
     }
 
     /// When the window will have been open for so long, from this instant on; `None` beyond the end of time. An
-    /// estimate to be shown: whole weeks are taken as long as they are without daylight saving.
+    /// estimate to be shown: in a week in which clocks are changed, a window may be open for longer or shorter.
     pub fn end_of(&self, open: Duration, instant: Timestamp, zone: &TimeZone) -> Option<Timestamp> {
         let week = Duration::from_secs(60 * u64::from(self.open_minutes()));
         // Of the last week all minutes are looked at, for it ends where the window closes.
         let weeks = u32::try_from(open.as_secs().saturating_sub(1) / week.as_secs()).ok()?;
-        let mut at = instant.checked_add(SignedDuration::from_hours(i64::from(weeks) * 7 * 24)).ok()?;
+        let weeks_on = Span::new().try_weeks(weeks).ok()?;
+        let mut at = instant.to_zoned(zone.clone()).checked_add(weeks_on).ok()?.timestamp();
         let mut left = SignedDuration::try_from(open - week * weeks).ok()?;
         loop {
             let change = self.next_change(at, zone);

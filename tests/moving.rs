@@ -11,8 +11,6 @@ use std::{
     os::unix::fs::{FileExt, symlink},
     path::Path,
     process::Command,
-    thread,
-    time::{Duration, Instant},
 };
 
 const SECRET: &str = "THE SECRET OUTSIDE OF THE SOURCE";
@@ -37,30 +35,7 @@ fn world(retries: u32) -> World {
 
 /// A run that is stopped during the first read of `m`, changed, and continued. The code that it ends with.
 fn run_while(world: &World, change: impl FnOnce(&World)) -> i32 {
-    let log = world.root.path().join("strace.log");
-    let mut run = Command::new("timeout")
-        .args(["-k", "5", "60", "strace", "-f", "-o"])
-        .arg(&log)
-        .arg("-P")
-        .arg(world.source.join("m"))
-        .args(["-e", "inject=pread64:signal=STOP:when=1", "--", common::BINARY, "--config"])
-        .arg(world.config())
-        .args(["run", "--once"])
-        .stderr(std::process::Stdio::null())
-        .spawn()
-        .unwrap();
-    let began = Instant::now();
-    let pid = loop {
-        let text = fs::read_to_string(&log).unwrap_or_default();
-        if let Some(line) = text.lines().find(|line| line.contains("--- stopped by SIGSTOP ---")) {
-            break line.split(' ').next().unwrap().to_owned();
-        }
-        assert!(began.elapsed() < Duration::from_secs(50), "It never read the file: {text}");
-        thread::yield_now();
-    };
-    change(world);
-    assert!(Command::new("kill").args(["-CONT", &pid]).status().unwrap().success());
-    run.wait().unwrap().code().unwrap_or(-1)
+    world.run_once_while(&world.source.join("m"), |_| change(world))
 }
 
 /// Unpacks everything with GNU tar, looks through the tar with another reader, and searches it for the secret.

@@ -18,6 +18,8 @@ pub trait Content {
     fn read_link(&self, entry: &Entry) -> Result<Vec<u8>, OpenError>;
     /// All xattrs with their values, ACLs among them, in any order; none where the filesystem knows none.
     fn xattrs(&self, entry: &Entry) -> Result<Xattrs, OpenError>;
+    /// Something of this entry is about to be asked, or to be read of its content. A sign of life.
+    fn beat(&self, _path: &SourcePath) {}
     /// Whether this directory is a mount point that the walk did not enter.
     fn is_left_out(&self, _path: &SourcePath) -> bool {
         false
@@ -39,6 +41,10 @@ impl Content for Tree {
 
     fn xattrs(&self, entry: &Entry) -> Result<Xattrs, OpenError> {
         Tree::xattrs(self, entry)
+    }
+
+    fn beat(&self, path: &SourcePath) {
+        Tree::beat(self, path);
     }
 
     fn is_left_out(&self, path: &SourcePath) -> bool {

@@ -95,7 +95,7 @@ fn configuration() -> Roff {
     page.text([roman(
         "TOML. Unknown keys, wrong types and impossible values are errors, and archiver check tells all of them at \
          once with their lines. Sizes are \"512GiB\", \"2TB\" or bytes; lengths of time \"90d\" or \"12h\". Below stands \
-         every key with its default; a # before a key says that it is absent where it is not written.",
+         every key with its default, or where it has none with an example; those after a # are absent by default.",
     )]);
     page.control("SH", ["KEYS"]);
     page.control("nf", []);

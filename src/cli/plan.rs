@@ -14,15 +14,17 @@ use crate::{
     pipeline::{self, Forecast, Forecaster, Keep, NotNow, SourceSpec},
     units::{Bandwidth, ByteSize},
 };
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 use report::{Known, Report};
 use serde_json::json;
 use std::{
+    fmt,
     io::{Write, stdout},
+    path::{Path, PathBuf},
     time::Duration,
 };
 
-/// How much of a walk an interruption may cost.
+/// How often it is kept how far a walk has come, where a piece ends.
 const KEEP_EVERY: Duration = Duration::from_secs(10);
 
 #[derive(Debug, clap::Args)]
@@ -30,12 +32,12 @@ pub struct Args {
     /// The source; default: each of them
     pub source: Option<String>,
     /// Bytes per second that the line takes, like 10MB/s; upload.bandwidth limits it further
-    #[arg(long, value_name = "RATE")]
+    #[arg(long, value_name = "RATE", value_parser = rate)]
     pub link: Option<Bandwidth>,
     /// Sealed bytes per byte of tar, like 0.6; default: as in earlier passes, else 1
     #[arg(long, value_name = "RATIO", value_parser = ratio)]
     pub ratio: Option<f64>,
-    /// List the pieces, too; an interrupted plan is not gone on with then
+    /// List the pieces, too, from the first one on, also where a plan was interrupted
     #[arg(long)]
     pub pieces: bool,
     /// Start over where a plan was interrupted
@@ -44,6 +46,13 @@ pub struct Args {
     /// One JSON object for each source, after one for each of its pieces with --pieces
     #[arg(long)]
     pub json: bool,
+}
+
+fn rate(text: &str) -> Result<Bandwidth, String> {
+    match text.parse() {
+        Ok(Bandwidth(0)) => Err("write a rate above 0, like 10MB/s".to_owned()),
+        rate => rate.map_err(|err| err.to_string()),
+    }
 }
 
 fn ratio(text: &str) -> Result<f64, String> {
@@ -93,6 +102,8 @@ pub fn run(args: &super::Args, plan: &Args) -> Result<u8, Failed> {
 struct Planning<'a> {
     spec: &'a SourceSpec,
     args: &'a Args,
+    /// Where it is kept how far it comes.
+    file: PathBuf,
     forecaster: Forecaster,
     bar: ProgressBar,
 }
@@ -108,21 +119,27 @@ impl<'a> Planning<'a> {
     ) -> Result<Planning<'a>, Failed> {
         let file = settings.state.join(format!("plan-{}.json", spec.name));
         if args.fresh {
-            durable::remove(&file).map_err(|err| Failed::new(Trouble::State.exit_code(), Chain(&err)))?;
+            forget(&file)?;
         }
         // Pieces that were listed before an interruption would be missing in the list.
-        let keep = (!args.pieces).then_some(Keep { file, every: KEEP_EVERY });
+        let keep = (!args.pieces).then(|| Keep { file: file.clone(), every: KEEP_EVERY });
         let forecaster = Forecaster::open(options, spec, catalog, keep).map_err(|why| cannot(spec, why))?;
-        if let Some((begun, behind)) = forecaster.resumed() {
+        if let Some((begun, behind)) = forecaster.resumed().filter(|_| !is_quiet) {
             let behind = behind.display();
             eprintln!("archiver: The plan that began {begun} goes on behind {behind}; --fresh starts over");
         }
         let bar = if is_quiet { ProgressBar::hidden() } else { ProgressBar::new_spinner() };
-        if let Ok(style) = ProgressStyle::with_template("{spinner} {elapsed} {msg}") {
-            bar.set_style(style);
+        if let Ok(style) = ProgressStyle::with_template("{spinner} {elapsed} {msg} {at}") {
+            let pulse = forecaster.pulse().clone();
+            let at = move |_: &ProgressState, out: &mut dyn fmt::Write| {
+                if let Some(beat) = pulse.stands_still(Duration::ZERO) {
+                    let _ = write!(out, "{}", beat.path.display());
+                }
+            };
+            bar.set_style(style.with_key("at", at));
         }
         bar.enable_steady_tick(Duration::from_millis(200));
-        Ok(Planning { spec, args, forecaster, bar })
+        Ok(Planning { spec, args, file, forecaster, bar })
     }
 
     fn finish(mut self) -> Result<Forecast, Failed> {
@@ -134,13 +151,16 @@ impl<'a> Planning<'a> {
             if self.args.pieces {
                 self.bar.suspend(|| self.show(&piece))?;
             }
-            if let Err(err) = self.forecaster.keep()
-                && std::mem::take(&mut is_kept)
-            {
-                self.bar.suspend(|| eprintln!("archiver: An interruption would cost all of this: {}", Chain(&err)));
+            match self.forecaster.keep() {
+                Ok(()) => is_kept = true,
+                Err(err) if std::mem::take(&mut is_kept) => {
+                    self.bar.suspend(|| eprintln!("archiver: An interruption would cost all of this: {}", Chain(&err)));
+                }
+                Err(_) => {}
             }
         }
         self.bar.finish_and_clear();
+        forget(&self.file)?;
         Ok(self.forecaster.into_forecast())
     }
 
@@ -167,6 +187,10 @@ impl<'a> Planning<'a> {
     }
 }
 
+fn forget(file: &Path) -> Result<(), Failed> {
+    durable::remove(file).map_err(|err| Failed::new(Trouble::State.exit_code(), Chain(&err)))
+}
+
 fn cannot(spec: &SourceSpec, why: NotNow) -> Failed {
     match why {
         NotNow::Held(why) => Failed::new(Trouble::Source.exit_code(), format!("Source {}: {why}", spec.name)),
@@ -174,10 +198,12 @@ fn cannot(spec: &SourceSpec, why: NotNow) -> Failed {
     }
 }
 
-/// What the last pass with sealed pieces tells.
+/// What the last pass that has ended tells, or where none has, the last with sealed pieces.
 fn known(catalog: Option<&Catalog>, source: &SourceName) -> Result<Option<Known>, Failed> {
     let Some(catalog) = catalog else { return Ok(None) };
-    for pass in catalog.passes(Some(source))? {
+    let mut passes = catalog.passes(Some(source))?;
+    passes.sort_by_key(|pass| pass.ended.is_none());
+    for pass in passes {
         let rows = catalog.pieces(source, pass.pass)?;
         let sealed: Vec<_> = rows.iter().filter_map(|row| Some((&row.packed, row.sealed.as_ref()?))).collect();
         let sum = |of: fn(&PackedRow, &Sealed) -> u64| sealed.iter().map(|(packed, sealed)| of(packed, sealed)).sum();

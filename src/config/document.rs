@@ -7,7 +7,7 @@ use super::{
     problem::{FileKind, FileRef, Found},
 };
 use crate::{
-    price::PRICE_MAX,
+    price::{PRICE_MAX, is_price},
     units::{ByteSize, Seconds},
 };
 use serde::Serialize;
@@ -200,9 +200,7 @@ impl<'a> Section<'a> {
                 value => integer(value).map(|whole| whole as f64),
             };
             let right = format!("must be a price in dollars from 0 to {PRICE_MAX}, like 0.00099");
-            price
-                .filter(|price| (0.0..=PRICE_MAX).contains(price))
-                .ok_or_else(|| format!("{right}, not {}", shown(value)))
+            price.filter(|price| is_price(*price)).ok_or_else(|| format!("{right}, not {}", shown(value)))
         })
     }
 

@@ -18,6 +18,7 @@ mod settings;
 
 pub use address::{SmtpSecurity, SmtpUrl, VaultUrl};
 pub use problem::{ConfigError, Problem};
+pub use rules::cap_min;
 pub use settings::{
     Compress, Encrypt, Log, LogLevel, Mail, Names, Pack, Restore, Settings, Source, Staging, Upload, Vault, Zone,
 };

@@ -22,8 +22,13 @@ pub(super) struct Dirs {
     pub sources: Vec<(usize, PathBuf)>,
 }
 
+/// The least that `staging.cap` may be with pieces of this size.
+pub fn cap_min(max_size: u64) -> u64 {
+    u64::try_from((u128::from(max_size) * CAP_PERCENT).div_ceil(100)).unwrap_or(u64::MAX)
+}
+
 pub(super) fn sizes(found: &mut Found, staging: &Staging, pack: &Pack) {
-    let least = u64::try_from((u128::from(pack.max_size.0) * CAP_PERCENT).div_ceil(100)).unwrap_or(u64::MAX);
+    let least = cap_min(pack.max_size.0);
     if found.blames("staging.cap") || found.blames("pack.max_size") || least <= staging.cap.0 {
         return;
     }

@@ -6,12 +6,13 @@ use super::{
     Credentials,
     address::{VaultUrl, endpoint, mailbox},
     document::{Section, quoted},
+    keys,
     problem::{FileKind, Found},
     settings::{Compress, Encrypt, Log, LogLevel, Mail, Names, Pack, Restore, Source, Staging, Upload, Vault, Zone},
 };
 use crate::{
     name::{Compression, Encryption, WORD_LEN_MAX},
-    price::Prices,
+    price::{self, Prices},
     units::{Bandwidth, ByteSize, Seconds},
     window::Window,
 };
@@ -229,16 +230,24 @@ pub(super) fn prices(section: &Section<'_>, found: &mut Found, vault: Option<&Va
         let is_aws = matches!(vault.url, VaultUrl::S3 { .. }) && vault.endpoint_url.is_none();
         is_aws && vault.storage_class == STORAGE_CLASSES[0]
     });
-    let known = Prices::default();
+    let known = is_built_in.then(Prices::default);
     if !section.is_there() {
-        return is_built_in.then_some(known);
+        return known;
     }
-    section.require(found, "date", "\"2026-06-01\", the day on which these prices held,");
-    let date = section.text(found, "date", |text| {
-        text.parse().map_err(|_| format!("must be a day like \"2026-06-01\", not {}", quoted(text)))
-    });
+    for key in keys::of("prices") {
+        match *key {
+            "date" => section.require(found, key, "\"2026-06-01\""),
+            "region" => section.require(found, key, "\"eu-west-1\""),
+            // What is built in is of use only for that class of that vendor.
+            _ if is_built_in => {}
+            "egress" => section.require(found, key, "[\"0.09\"]"),
+            "minimum_days" => section.require(found, key, "180"),
+            _ => section.require(found, key, "0.01"),
+        }
+    }
+    let known = known.unwrap_or_default();
     let mut price = |key, known| section.price(found, key).unwrap_or(known);
-    Some(Prices {
+    let prices = Prices {
         storage: price("storage", known.storage),
         storage_standard: price("storage_standard", known.storage_standard),
         requests: price("requests", known.requests),
@@ -247,13 +256,21 @@ pub(super) fn prices(section: &Section<'_>, found: &mut Found, vault: Option<&Va
         thaw_bulk_requests: price("thaw_bulk_requests", known.thaw_bulk_requests),
         thaw_standard: price("thaw_standard", known.thaw_standard),
         thaw_standard_requests: price("thaw_standard_requests", known.thaw_standard_requests),
-        date: date?,
+        date: section.text(found, "date", day).unwrap_or(known.date),
         region: section.text(found, "region", |text| word(text, "a region like \"eu-west-1\"")).unwrap_or(known.region),
         minimum_days: small(section.number(found, "minimum_days", 0..=3650), known.minimum_days),
         egress: section
             .list(found, "egress", |text| text.parse().map_err(|what| format!("{what}, not {}", quoted(text))))
             .unwrap_or(known.egress),
-    })
+    };
+    if let Err(what) = price::check_steps(&prices.egress) {
+        section.problem(found, "egress", what);
+    }
+    Some(prices)
+}
+
+fn day(text: &str) -> Result<jiff::civil::Date, String> {
+    text.parse().map_err(|_| format!("must be a day like \"2026-06-01\", not {}", quoted(text)))
 }
 
 pub(super) fn mail(section: &Section<'_>, found: &mut Found, credentials: &Credentials) -> Option<Mail> {

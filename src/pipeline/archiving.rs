@@ -100,7 +100,9 @@ impl Turn<'_> {
         {
             return Turned::Held;
         }
-        match self.step(ctx, out) {
+        let stepped = self.step(ctx, out);
+        ctx.pulse.rest();
+        match stepped {
             Ok(turned) => {
                 self.held = None;
                 self.patience.succeeded(ctx);

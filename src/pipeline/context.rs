@@ -2,6 +2,7 @@
 
 use super::{Options, Parts};
 use crate::{
+    archive::tree::Pulse,
     catalog::{Catalog, CatalogError},
     encrypt::{self, Encrypter},
     fate::{Chain, Fate, Fateful, Stopped, Trouble, Waits},
@@ -140,6 +141,8 @@ pub struct Context {
     pub host: String,
     /// The object under way, and the most bytes of it that the vault has held.
     pub reached: Mutex<(String, u64)>,
+    /// What the archiver waits for, where it reads a source.
+    pub pulse: Pulse,
     began: Instant,
     ended: Mutex<Option<Ended>>,
     lost: AtomicU64,
@@ -191,6 +194,7 @@ impl Context {
             cancel,
             host,
             reached: Mutex::default(),
+            pulse: Pulse::default(),
             began: Instant::now(),
             ended: Mutex::new(None),
             lost: AtomicU64::new(0),

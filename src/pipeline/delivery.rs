@@ -8,6 +8,7 @@ use super::{
     middle::lose,
     records::SealedRecord,
     retry::{Outcome, persist},
+    stages::until_stopped,
 };
 use crate::{
     catalog::PieceState,
@@ -32,7 +33,7 @@ pub(super) const STANDARD: &str = "STANDARD";
 
 pub fn run(ctx: &Context, backlog: Vec<Piece<Encrypted>>, news: Receiver<Piece<Encrypted>>) {
     let mut greeted = false;
-    for piece in backlog.into_iter().chain(news) {
+    for piece in backlog.into_iter().chain(until_stopped(ctx, news)) {
         let delivered = persist(ctx, || {
             if !greeted {
                 greet(ctx)?;

@@ -11,6 +11,7 @@ use crate::{
     archive::{
         cut::{Cut, Plan},
         entry::{Kind, Walked},
+        tree::Pulse,
         walk::{Position, Walk},
     },
     catalog::Catalog,
@@ -19,7 +20,7 @@ use crate::{
     notice::{Reason, Severity},
     path::SourcePath,
 };
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -62,7 +63,7 @@ impl Forecast {
     }
 
     pub fn tar_bytes(&self) -> u64 {
-        self.pieces.iter().sum()
+        self.pieces.iter().fold(0, |sum, tar| sum.saturating_add(*tar))
     }
 
     pub fn largest(&self) -> u64 {
@@ -86,7 +87,9 @@ impl Forecast {
                         _ => &mut self.others,
                     };
                     *count += 1;
-                    self.file_bytes += if entry.meta.kind == Kind::File { entry.meta.size } else { 0 };
+                    if entry.meta.kind == Kind::File {
+                        self.file_bytes = self.file_bytes.saturating_add(entry.meta.size);
+                    }
                 }
                 Walked::Excluded { count, .. } => self.excluded += count,
                 Walked::Skipped(exception) => *self.skipped.entry(exception.reason).or_default() += 1,
@@ -106,14 +109,17 @@ enum Saved {
 #[derive(Debug, Serialize, Deserialize)]
 struct Progress {
     begun: Timestamp,
-    /// What walk and cut depend on; of another one the rest would not fit.
+    /// What walk and cut depend on, the program's version too; of another one the rest would not fit.
     of: String,
     /// All up to here is in it.
     position: SourcePath,
     forecast: Forecast,
 }
 
-/// Where a forecast keeps how far it has come, and how often.
+/// What was kept longer ago is of a tree that is another by now.
+const KEPT_DAYS_MAX: i64 = 30;
+
+/// Where a forecast keeps how far it has come, after a piece, and how often.
 #[derive(Clone, Debug)]
 pub struct Keep {
     pub file: PathBuf,
@@ -128,8 +134,9 @@ pub struct Forecaster {
     resumed: Option<SourcePath>,
     /// As [`Progress::of`].
     of: String,
-    /// All up to here is in what was found so far; absent between the segments of a file.
+    /// All up to here is in what was found so far; absent where no walk could begin.
     position: Option<SourcePath>,
+    pulse: Pulse,
     so_far: Forecast,
     keep: Option<Keep>,
     kept: Instant,
@@ -143,18 +150,30 @@ impl Forecaster {
         catalog: Option<&Catalog>,
         keep: Option<Keep>,
     ) -> Result<Forecaster, NotNow> {
-        let ground = Ground::open(options, spec, || catalog.map_or(Ok(false), |catalog| had_entries(catalog, spec)))?;
+        let had_entries = || catalog.map_or(Ok(false), |catalog| had_entries(catalog, spec));
+        let pulse = Pulse::default();
+        let ground = Ground::open(options, spec, pulse.clone(), had_entries)?;
         let (pack, rules) = (&options.pack, ground.filter.sha256());
-        let of = format!("{:?} {} {} {} {rules}", spec.path, spec.one_file_system, pack.max_size, pack.max_members);
+        // Device numbers are given anew at every mount, but this stays with the filesystem.
+        let root = ground.tree.stat(&SourcePath::root()).map(|meta| meta.ino).unwrap_or_default();
+        let SourceSpec { path, one_file_system, .. } = spec;
+        let of = format!(
+            "{} {path:?} {root} {one_file_system} {} {} {rules}",
+            env!("CARGO_PKG_VERSION"),
+            pack.max_size,
+            pack.max_members
+        );
         let found = keep.as_ref().map(|keep| read(&keep.file)).transpose()?.flatten();
-        let (from, begun, resumed, so_far) = match found.filter(|progress| progress.of == of) {
+        let oldest = Timestamp::now() - SignedDuration::from_hours(24 * KEPT_DAYS_MAX);
+        let is_same = |progress: &Progress| progress.of == of && oldest <= progress.begun;
+        let (from, begun, resumed, so_far) = match found.filter(is_same) {
             Some(Progress { begun, position, forecast, .. }) => {
                 (Position::After(position.clone()), begun, Some(position), forecast)
             }
             None => (Position::Start, Timestamp::now(), None, Forecast::default()),
         };
         let cut = ground.cut(from);
-        Ok(Forecaster { cut, begun, resumed, of, position: None, so_far, keep, kept: Instant::now() })
+        Ok(Forecaster { cut, begun, resumed, of, position: None, pulse, so_far, keep, kept: Instant::now() })
     }
 
     /// When it began that was interrupted, and behind which path it goes on.
@@ -166,6 +185,11 @@ impl Forecaster {
         &self.so_far
     }
 
+    /// What is being looked at, to be shown.
+    pub fn pulse(&self) -> &Pulse {
+        &self.pulse
+    }
+
     pub fn into_forecast(self) -> Forecast {
         self.so_far
     }
@@ -174,18 +198,9 @@ impl Forecaster {
     pub fn next_piece(&mut self) -> Result<Option<Plan>, NotNow> {
         let plan = self.cut.next_plan().map_err(|err| NotNow::Held(Chain(&err).to_string()))?;
         self.so_far.mounts_left_out.extend(self.cut.walk().mounts_left_out().iter().map(SourcePath::display));
-        match &plan {
-            Some(plan) => {
-                self.so_far.add(plan);
-                // No walk begins between the segments of a file.
-                let is_between = plan.segment.as_ref().is_some_and(|segment| segment.index < segment.count);
-                self.position = plan.last().filter(|_| !is_between).cloned();
-            }
-            None => {
-                if let Some(keep) = self.keep.as_ref().filter(|keep| keep.file.exists()) {
-                    durable::remove(&keep.file)?;
-                }
-            }
+        if let Some(plan) = &plan {
+            self.so_far.add(plan);
+            self.position = place(plan).cloned();
         }
         Ok(plan)
     }
@@ -200,10 +215,20 @@ impl Forecaster {
             let (of, position, forecast) = (self.of.clone(), position.clone(), self.so_far.clone());
             let progress = Saved::V1(Progress { begun: self.begun, of, position, forecast });
             let text = serde_json::to_vec(&progress).map_err(|err| durable::at("write", file)(err.into()))?;
+            // A plan may come before the first run, which makes the state.
+            file.parent().map_or(Ok(()), durable::create_dir)?;
             durable::write(file, &text)?;
         }
         Ok(())
     }
+}
+
+/// Behind which path a walk may begin after this piece: not between the segments of a file, and not behind what was
+/// skipped, which would be met again.
+fn place(plan: &Plan) -> Option<&SourcePath> {
+    let is_between = plan.segment.as_ref().is_some_and(|segment| segment.index < segment.count);
+    let last = plan.items.last().filter(|item| !is_between && !matches!(item, Walked::Skipped(_)))?;
+    Some(last.path())
 }
 
 fn read(file: &Path) -> Result<Option<Progress>, Failure> {
@@ -239,7 +264,7 @@ mod tests {
             fs::write(file, vec![1; size]).unwrap();
         }
         std::os::unix::fs::symlink("d", source.join("link")).unwrap();
-        std::os::unix::net::UnixListener::bind(source.join("socket")).unwrap();
+        std::os::unix::net::UnixListener::bind(source.join("b/socket")).unwrap();
         let spec = SourceSpec {
             name: "data".parse().unwrap(),
             path: source,
@@ -315,21 +340,22 @@ mod tests {
     fn interrupted_after_any_piece_it_goes_on_and_finds_the_same() {
         let (dir, options) = world();
         let whole = finish(open(&options, None));
-        let mut resumed = 0;
+        let (mut resumed, mut skipped) = (0, false);
         for count in 0..whole.pieces.len() {
             let mut forecaster = open(&options, Some(keep(&dir)));
             for _ in 0..count {
                 forecaster.next_piece().unwrap().unwrap();
                 forecaster.keep().unwrap();
+                skipped |= forecaster.position.is_some() && !forecaster.so_far().skipped.is_empty();
             }
             drop(forecaster);
             let again = open(&options, Some(keep(&dir)));
             // Within the segments of a file it goes on before the first.
             resumed += u32::from(again.resumed().is_some());
             assert_eq!(finish(again), whole, "after {count} pieces");
-            assert!(!keep(&dir).file.exists(), "nothing is left behind");
+            fs::remove_file(keep(&dir).file).unwrap_or_default();
         }
-        assert!(2 <= resumed);
+        assert!(2 <= resumed && skipped);
     }
 
     #[test]
@@ -358,9 +384,10 @@ mod tests {
     fn what_cannot_be_listed_is_a_loss() {
         let exception =
             Exception { path: SourcePath::root(), reason: Reason::Denied, errno: None, detail: String::new() };
-        let items = vec![Walked::Skipped(Box::new(exception))];
+        let plan = Plan { items: vec![Walked::Skipped(Box::new(exception))], tar_size: 1, members: 0, segment: None };
         let mut found = Forecast::default();
-        found.add(&Plan { items, tar_size: 1, members: 0, segment: None });
+        found.add(&plan);
         assert_eq!(found.lost(), 1);
+        assert_eq!(place(&plan), None, "it would be met, and told, again");
     }
 }

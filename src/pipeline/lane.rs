@@ -12,7 +12,7 @@ use crate::{
         header,
         manifest::Segment,
         pack::{Mark, MemberMark, PathField, SegmentChain},
-        tree::{self, SourceError, Tree},
+        tree::{self, Pulse, SourceError, Tree},
         walk::{self, Position, Walk},
     },
     catalog::{Catalog, PieceRow, SegmentRow},
@@ -52,8 +52,10 @@ impl Ground {
     pub fn open(
         options: &Options,
         spec: &SourceSpec,
+        pulse: Pulse,
         had_entries: impl FnOnce() -> Result<bool, Failure>,
     ) -> Result<Ground, NotNow> {
+        pulse.beat(&SourcePath::root());
         let tree = Tree::open(&spec.path).map_err(|err| NotNow::Held(crate::fate::Chain(&err).to_string()))?;
         let held = |why: String| Err(NotNow::Held(why));
         if spec.require_mount {
@@ -71,7 +73,7 @@ impl Ground {
         let own = options.own.iter().filter_map(|dir| std::fs::metadata(dir).ok());
         let own = own.map(|meta| (meta.dev(), meta.ino())).collect();
         Ok(Ground {
-            tree: Arc::new(tree),
+            tree: Arc::new(tree.with_pulse(pulse)),
             filter: Arc::new(Filter::new(&spec.filter)?),
             walk: walk::Options { one_file_system: spec.one_file_system, own },
             limits: Limits {
@@ -128,7 +130,8 @@ pub enum Range {
 
 impl Lane {
     pub fn open(ctx: &Context, spec: &SourceSpec, pass: PassId, range: Range) -> Result<Lane, NotNow> {
-        let ground = Ground::open(&ctx.options, spec, || had_entries(&ctx.catalog, spec))?;
+        let pulse = ctx.pulse.of(spec.name.as_str());
+        let ground = Ground::open(&ctx.options, spec, pulse, || had_entries(&ctx.catalog, spec))?;
         let walk = |from| ground.cut(from);
         let chain;
         let mut seen_before = ctx.catalog.totals(&spec.name, pass)?.walked;

@@ -9,6 +9,7 @@ use super::{
     records::CompressedRecord,
     retry::{Outcome, persist},
     sealing,
+    stages::until_stopped,
 };
 use crate::{
     archive::list::MemberList,
@@ -93,12 +94,14 @@ pub fn compress(
     out: SyncSender<Piece<Compressed>>,
 ) {
     let Outcome::Done(first) = persist(ctx, || Ok(Compressor::new(&ctx.options.compress)?)) else { return };
-    let pieces = Mutex::new(backlog.into_iter().chain(news));
+    let pieces = Mutex::new(backlog.into_iter().chain(until_stopped(ctx, news)));
     let pieces = &pieces;
     thread::scope(|scope| {
         for lane in 0..first.lanes() {
             let (compressor, out) = (first.twin(), out.clone());
-            let started = super::spawn(ctx, scope, "compressor", move || compress_lane(ctx, compressor, pieces, out));
+            let started = super::stages::start_within(ctx, scope, "compressor", move || {
+                compress_lane(ctx, compressor, pieces, out);
+            });
             if !started && lane == 0 {
                 ctx.give_up(Trouble::Internal, "Cannot start a thread: a limit of the system is reached");
             }
@@ -129,7 +132,7 @@ pub fn encrypt(
     news: Receiver<Piece<Compressed>>,
     out: SyncSender<Piece<Encrypted>>,
 ) {
-    let mut pieces = backlog.into_iter().chain(news);
+    let mut pieces = backlog.into_iter().chain(until_stopped(ctx, news));
     each(
         ctx,
         || pieces.next(),

@@ -27,6 +27,7 @@ mod recovery;
 mod retry;
 mod sealing;
 mod spec;
+mod stages;
 
 pub use backoff::{Backoff, Limit};
 pub use context::{Clock, Ended, Failure, Finish, Wait, random_id};
@@ -47,11 +48,8 @@ use crate::{
     vault::Vault,
 };
 use context::Context;
-use std::{
-    panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Arc, mpsc::sync_channel},
-    thread,
-};
+use stages::Stages;
+use std::sync::{Arc, mpsc::sync_channel};
 use tokio_util::sync::CancellationToken;
 
 /// News that may wait between two stages. Pieces themselves wait on the shelves.
@@ -92,35 +90,15 @@ pub fn run(parts: Parts) -> Finish {
     let (packed_out, packed_in) = sync_channel(NEWS_MAX);
     let (compressed_out, compressed_in) = sync_channel(NEWS_MAX);
     let (sealed_out, sealed_in) = sync_channel(NEWS_MAX);
-    thread::scope(|scope| {
-        let ctx = &ctx;
-        let started = [
-            spawn(ctx, scope, "archiver", move || archiving::run(ctx, packed_out)),
-            spawn(ctx, scope, "compressor", move || middle::compress(ctx, backlog.packed, packed_in, compressed_out)),
-            spawn(ctx, scope, "encrypter", move || middle::encrypt(ctx, backlog.compressed, compressed_in, sealed_out)),
-            spawn(ctx, scope, "uploader", move || delivery::run(ctx, backlog.encrypted, sealed_in)),
-            spawn(ctx, scope, "ender", move || ending::run(ctx)),
-        ];
-        if started.contains(&false) {
-            ctx.give_up(Trouble::Internal, "Cannot start a thread: a limit of the system is reached");
-        }
-    });
+    let ctx = Arc::new(ctx);
+    let mut stages = Stages::new(ctx.clone());
+    stages.start(stages::ARCHIVER, move |ctx| archiving::run(ctx, packed_out));
+    stages.start("compressor", move |ctx| middle::compress(ctx, backlog.packed, packed_in, compressed_out));
+    stages.start("encrypter", move |ctx| middle::encrypt(ctx, backlog.compressed, compressed_in, sealed_out));
+    stages.start("uploader", move |ctx| delivery::run(ctx, backlog.encrypted, sealed_in));
+    stages.start("ender", ending::run);
+    stages.wait();
     ctx.finish()
-}
-
-/// Starts a stage. A panic is a defect of ours: the run ends with it told, and nothing is half made.
-fn spawn<'scope>(
-    ctx: &'scope Context,
-    scope: &'scope thread::Scope<'scope, '_>,
-    name: &'static str,
-    work: impl FnOnce() + Send + 'scope,
-) -> bool {
-    let guarded = move || {
-        if catch_unwind(AssertUnwindSafe(work)).is_err() {
-            ctx.give_up(Trouble::Internal, &format!("The {name} panicked"));
-        }
-    };
-    thread::Builder::new().name(name.to_owned()).spawn_scoped(scope, guarded).is_ok()
 }
 
 impl Finish {

@@ -80,6 +80,7 @@ pub fn pack_next(
     out: &SyncSender<Piece<PackedState>>,
 ) -> Result<Packed, NotNow> {
     let Some(plan) = lane.next_plan()? else { return Ok(Packed::End) };
+    ctx.pulse.rest();
     let draft = lane.draft.take();
     let plan = if draft.is_none() { within_cap(ctx, lane, plan) } else { plan };
     let seq = match &draft {
@@ -103,7 +104,9 @@ pub fn pack_next(
         resumed_at: draft.as_ref().map_or(0, |draft| draft.mark.tar_len),
     });
     let began = ctx.elapsed();
-    match pack_plan(ctx, lane, &name, plan, tar_max, draft.map(|draft| draft.mark), replaces) {
+    let done = pack_plan(ctx, lane, &name, plan, tar_max, draft.map(|draft| draft.mark), replaces);
+    ctx.pulse.rest();
+    match done {
         Ok((piece, handed_back)) => {
             lane.hand_back(handed_back);
             ctx.tell(Notice::StepEnded {

@@ -98,7 +98,10 @@ impl Mail {
             | Notice::StepStarted { .. }
             | Notice::StepEnded { .. }
             | Notice::WaitingForSpace { .. }
-            | Notice::WaitingForWindow { .. } => None,
+            | Notice::WaitingForWindow { .. }
+            | Notice::StandsStill { .. }
+            | Notice::GoesOn { .. }
+            | Notice::LeftBehind { .. } => None,
         }
     }
 }

@@ -75,7 +75,7 @@ pub struct Staging {
     root: PathBuf,
     budget: Budget,
     /// Held as long as this lives; the kernel drops it with the process, however that ends.
-    _lock: File,
+    lock: File,
 }
 
 /// What a start found on the shelves, each piece on the farthest one, in order of names.
@@ -109,10 +109,16 @@ impl Staging {
         for dir in DIRS {
             durable::create_dir(&root.join(dir))?;
         }
-        let staging = Staging { root: root.to_owned(), budget: Budget::new(cap), _lock: lock };
+        let staging = Staging { root: root.to_owned(), budget: Budget::new(cap), lock };
         let backlog = staging.sweep()?;
         staging.budget.set_base(BASE_BYTES + allocated(&backlog.foreign));
         Ok((staging, backlog))
+    }
+
+    /// Gives the lock back, of a process that ends: the kernel keeps its files open for as long as one of its threads
+    /// waits for an answer that does not come.
+    pub fn unlock(&self) {
+        let _ = rustix::fs::flock(&self.lock, rustix::fs::FlockOperation::Unlock);
     }
 
     pub fn budget(&self) -> &Budget {

@@ -18,6 +18,8 @@ use std::{
     },
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
+    thread,
+    time::{Duration, Instant},
 };
 use tempfile::TempDir;
 
@@ -159,6 +161,28 @@ impl World {
         command.args(["-k", "5", RUN_SECONDS_MAX, "strace", "-f", "-o", "/dev/null"]).args(options);
         command.args(["--", BINARY, "--config"]).arg(self.config()).args(["run", "--once"]);
         Ran::of(command.stdin(Stdio::null()).output().unwrap())
+    }
+
+    /// `run --once`, which is stopped during its first read of `file`, and goes on when `change` is done, which is given
+    /// the id of the process. The code that it ends with.
+    pub fn run_once_while(&self, file: &Path, change: impl FnOnce(&str)) -> i32 {
+        let log = self.root.path().join("strace.log");
+        let mut command = Command::new("timeout");
+        command.args(["-k", "5", "60", "strace", "-f", "-o"]).arg(&log).arg("-P").arg(file);
+        command.args(["-e", "inject=pread64:signal=STOP:when=1", "--", BINARY, "--config"]).arg(self.config());
+        let mut run = command.args(["run", "--once"]).stderr(Stdio::null()).spawn().unwrap();
+        let began = Instant::now();
+        let pid = loop {
+            let text = fs::read_to_string(&log).unwrap_or_default();
+            if let Some(line) = text.lines().find(|line| line.contains("--- stopped by SIGSTOP ---")) {
+                break line.split(' ').next().unwrap().to_owned();
+            }
+            assert!(began.elapsed() < Duration::from_secs(50), "It never read the file: {text}");
+            thread::yield_now();
+        };
+        change(&pid);
+        assert!(Command::new("kill").args(["-CONT", &pid]).status().unwrap().success());
+        run.wait().unwrap().code().unwrap_or(-1)
     }
 
     /// A daemon (or any other command) that goes on; the caller ends it.

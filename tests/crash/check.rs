@@ -83,18 +83,23 @@ struct Listed {
 }
 
 fn listed(world: &World, wrong: &mut Vec<String>) -> Vec<Listed> {
-    let text = match world.ask(&["ls", "--json"]) {
+    let text = match world.ask(&["ls", "--all", "--json"]) {
         Ok(text) => text,
         Err(err) => {
             wrong.push(err);
             return Vec::new();
         }
     };
-    let rows = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let rows: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let last = rows.iter().filter_map(|row| row["pass"].as_str()).max().unwrap_or_default();
     let mut pieces = Vec::new();
-    for row in rows {
+    for row in &rows {
         if row["state"] != "delivered" {
             wrong.push(format!("{} is {}", row["name"], row["state"]));
+            continue;
+        }
+        // Of passes before the last it is enough that they have ended.
+        if row["pass"] != last {
             continue;
         }
         let text = |name: &str| row[name].as_str().unwrap().to_owned();

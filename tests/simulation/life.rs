@@ -24,7 +24,8 @@ use std::{
     path::PathBuf,
     process::{Command, Stdio},
     sync::Arc,
-    time::Duration,
+    thread,
+    time::{Duration, Instant},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -53,6 +54,11 @@ pub struct Plan {
     pub window: Vec<String>,
 }
 
+/// A life that takes longer hangs.
+const HANGS: Duration = Duration::from_secs(180);
+/// What a thread says that panics because it was told to.
+pub const DEFECT: &str = "A defect that somebody made";
+
 #[derive(Debug)]
 pub enum Lived {
     Complete,
@@ -69,15 +75,27 @@ pub fn live(world: &World, plan: &Plan) -> (Lived, i64) {
     let log = fs::File::create(world.path("log")).unwrap();
     let mut command = Command::new(env::current_exe().unwrap());
     command.args(["--exact", "one_life", "--nocapture"]).env(PLAN, serde_json::to_string(plan).unwrap());
-    let status = command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).status().unwrap();
+    let mut child = command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();
+    let began = Instant::now();
+    let status = loop {
+        match child.try_wait().unwrap() {
+            Some(status) => break Some(status),
+            None if HANGS < began.elapsed() => break None,
+            None => thread::sleep(Duration::from_millis(2)),
+        }
+    };
+    let _ = child.kill();
+    let _ = child.wait();
     let log = fs::read_to_string(world.path("log")).unwrap();
     let now = fs::read(world.path("now")).unwrap_or_else(|err| panic!("{err}\n{log}"));
-    let lived = match status.signal() {
-        Some(9) => Lived::Crashed,
-        _ if log.contains("ended: Complete") => Lived::Complete,
-        _ if log.contains("A defect that") && log.contains("ended: Trouble(Internal)") => Lived::Panicked,
-        _ if log.contains("ended: Stopped") => Lived::Stopped,
-        _ => Lived::Failed(log),
+    let has_panicked = log.contains("panicked at");
+    let ended = log.lines().rev().find_map(|line| line.strip_prefix("ended: "));
+    let lived = match (status.map(|status| status.signal()), ended) {
+        (Some(Some(9)), _) if !has_panicked => Lived::Crashed,
+        (Some(None), Some(_)) if has_panicked && plan.panics && log.contains(DEFECT) => Lived::Panicked,
+        (Some(None), Some("Complete")) if !has_panicked => Lived::Complete,
+        (Some(None), Some("Stopped")) if !has_panicked => Lived::Stopped,
+        _ => Lived::Failed(format!("{status:?}\n{log}")),
     };
     (lived, i64::from_le_bytes(now.try_into().unwrap()))
 }

@@ -1,6 +1,6 @@
 //! Time, and the line to the vault: both go only when the daemon waits or sends.
 
-use crate::life::Plan;
+use crate::life::{DEFECT, Plan};
 use archiver::{
     staging::Stop,
     upload::Gate,
@@ -84,12 +84,10 @@ impl Hours {
         let now = self.millis();
         let is_left = || self.left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok();
         if self.crash_at <= now && !is_left() {
-            match self.panics {
-                true => assert!(self.has_panicked.swap(true, Ordering::SeqCst), "A defect that somebody made"),
-                false => {
-                    rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL).unwrap()
-                }
+            if !self.panics {
+                rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL).unwrap();
             }
+            assert!(self.has_panicked.swap(true, Ordering::SeqCst), "{DEFECT}");
         }
         if self.stop_at <= now {
             self.stop.tell();
@@ -198,7 +196,12 @@ impl Line {
 #[async_trait]
 impl Vault for Line {
     async fn put(&self, key: &Key, spec: &ObjectSpec, payload: Payload) -> VaultResult<()> {
-        self.over("put", key.as_str(), self.vault.put(key, spec, self.slow(payload))).await
+        let arrives = async {
+            self.vault.put(key, spec, self.slow(payload)).await?;
+            writeln!(&self.sent, "{key}").unwrap();
+            Ok(())
+        };
+        self.over("put", key.as_str(), arrives).await
     }
 
     async fn begin(&self, key: &Key, spec: &ObjectSpec) -> VaultResult<UploadId> {

@@ -147,6 +147,7 @@ impl Packer<'_> {
                 return Err(PackError::Stopped);
             }
             (self.progress)(self.tar.len());
+            self.content.beat(&range.file.path);
             // Of a file that cannot be opened nothing is kept: the next run may find it again.
             if file.is_some() {
                 self.mark_inside_if_due(range, reading)?;

@@ -205,6 +205,7 @@ impl<'a> Packer<'a> {
             if (self.stop)() {
                 return Err(PackError::Stopped);
             }
+            self.content.beat(plan.items[at].path());
             self.drop_unless(Some(&plan.items[at]))?;
             let step = match &segment {
                 Some(segment) if is_entry(&plan.items[at], file) => self.segment(segment)?,

@@ -19,7 +19,12 @@ impl Packer<'_> {
         if let Some(step) = self.hard_link(entry)? {
             return Ok(step);
         }
+        let is_left_out = entry.meta.kind == Kind::Dir && self.content.is_left_out(&entry.path);
         let read = || -> Result<_, OpenError> {
+            // Of what is mounted there nothing is asked: its server may be gone.
+            if is_left_out {
+                return Ok((Vec::new(), (Xattrs::default(), None)));
+            }
             let target = match entry.meta.kind {
                 Kind::Symlink => self.content.read_link(entry)?,
                 _ => Vec::new(),
@@ -49,8 +54,8 @@ impl Packer<'_> {
         let mut member = describe(&spec, self.tar.len());
         member.note = notes(|n| n == note::LINKED && is_linked(&entry.meta) || n == note::DEEP && is_deep(&name));
         self.tar.write(&blocks)?;
-        let left_out = (entry.meta.kind == Kind::Dir && self.content.is_left_out(&entry.path))
-            .then(|| exception(&entry.path, Reason::Mount, None, "What is mounted there is left out"));
+        let left_out =
+            is_left_out.then(|| exception(&entry.path, Reason::Mount, None, "What is mounted there is left out"));
         let troubles: Vec<Exception> = left_out.into_iter().chain(trouble).collect();
         self.commit(&entry.path, &member, &troubles)?;
         Ok(Step::Done)

@@ -7,12 +7,14 @@
 //! and sockets are never opened, whatever takes the place of a file meanwhile.
 
 mod mount;
+mod pulse;
 mod stat;
 mod xattrs;
 
 #[cfg(test)]
 mod tests;
 
+pub use pulse::{Beat, Pulse};
 pub use xattrs::Xattrs;
 
 pub(super) use mount::is_pseudo_at;
@@ -153,6 +155,7 @@ pub struct Tree {
     last: Mutex<Option<(SourcePath, Arc<OwnedFd>)>>,
     /// Mount points that a walk met and did not enter.
     left_out: Mutex<BTreeSet<SourcePath>>,
+    pulse: Pulse,
 }
 
 impl Tree {
@@ -172,7 +175,24 @@ impl Tree {
             return Err(SourceError::Pseudo { path: owned() });
         }
         let stat = stat_fd(root.as_fd()).map_err(fail)?;
-        Ok(Tree { path: owned(), root, stat, last: Mutex::default(), left_out: Mutex::default() })
+        Ok(Tree {
+            path: owned(),
+            root,
+            stat,
+            last: Mutex::default(),
+            left_out: Mutex::default(),
+            pulse: Pulse::default(),
+        })
+    }
+
+    /// Whoever holds this pulse sees what is being read.
+    pub fn with_pulse(self, pulse: Pulse) -> Tree {
+        Tree { pulse, ..self }
+    }
+
+    /// Something of this entry is about to be asked.
+    pub fn beat(&self, path: &SourcePath) {
+        self.pulse.beat(path);
     }
 
     pub fn root(&self) -> &Path {
@@ -294,6 +314,13 @@ fn open_beneath(dir: BorrowedFd<'_>, path: &[u8], flags: OFlags) -> Result<Owned
 /// Opens the directory `name` in `dir` for listing.
 pub(super) fn list_in(dir: BorrowedFd<'_>, name: &[u8]) -> Result<OwnedFd, Errno> {
     quietly(LISTING, |flags| open_beneath(dir, name, flags))
+}
+
+/// Whether something is mounted at `name` in `dir`. It is not touched.
+pub(super) fn is_mount_in(dir: BorrowedFd<'_>, name: &[u8]) -> bool {
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;
+    let opened = retry_on_intr(|| rustix::fs::openat2(dir, name, HOLD, Mode::empty(), resolve));
+    opened.is_err_and(|errno| errno == Errno::XDEV)
 }
 
 /// Whether what is mounted at `name` in `dir`, a file, is of a pseudo filesystem. Opens nothing.

@@ -95,6 +95,12 @@ impl Frame {
         Err(failure)
     }
 
+    /// Whether something is mounted at the child that comes next, without asking what that is: one who may not see
+    /// it, as even root a user's own, is told nothing else of it.
+    pub fn is_mount(&self) -> bool {
+        tree::is_mount_in(self.fd(), self.name())
+    }
+
     /// To be asked only after [`reopen`](Self::reopen).
     pub fn fd(&self) -> BorrowedFd<'_> {
         self.fd.as_ref().expect("a directory is opened again before it is used").as_fd()
@@ -126,6 +132,11 @@ impl Failure {
 
     pub fn replaced() -> Failure {
         Failure::new(Reason::Replaced, "Another directory took its place")
+    }
+
+    /// It is another filesystem's, and not entered.
+    pub fn mount() -> Failure {
+        Failure::new(Reason::Mount, "What is mounted there is left out")
     }
 
     /// The system's refusal while `attempt`.

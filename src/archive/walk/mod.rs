@@ -115,6 +115,7 @@ impl Walk {
             Position::At(path) => (path, true),
             Position::After(path) => (path, false),
         };
+        self.tree.beat(&path);
         let (meta, root) = Frame::root(&self.tree, &self.filter, &mut self.buf)?;
         self.frames.push(root);
         if !path.is_root() {
@@ -186,6 +187,7 @@ impl Walk {
 
     /// What the next name of the innermost directory is; `path` is its path.
     fn examine(&mut self, path: &SourcePath) -> Result<Found, SourceError> {
+        self.tree.beat(path);
         let frame = self.frames.last().expect("a name is examined in a directory");
         let by_name = self.rule_by_name(frame, path);
         if let ByName::Excluded(rule) = by_name {
@@ -195,10 +197,9 @@ impl Walk {
         if let Err(failure) = frame.reopen(&self.tree) {
             return self.skipped(failure);
         }
-        let no_automount = if self.options.one_file_system { AtFlags::NO_AUTOMOUNT } else { AtFlags::empty() };
-        let (fd, name) = (frame.fd(), frame.listing.c_name(frame.next));
-        let stat = match tree::stat_at(fd, name, no_automount) {
+        let stat = match stat_child(frame, self.options.one_file_system) {
             Ok(stat) => stat,
+            Err(_) if self.options.one_file_system && frame.is_mount() => return Ok(Found::Skipped(Failure::mount())),
             Err(errno) => return self.skipped(Failure::of("It cannot be examined", errno)),
         };
         if by_name == ByName::DependsOnKind
@@ -252,7 +253,7 @@ impl Walk {
         let left_out =
             if self.options.one_file_system { Ok(true) } else { tree::is_pseudo_in(frame.fd(), frame.name()) };
         match left_out {
-            Ok(true) => Ok(Found::Skipped(Failure::new(Reason::Mount, "A file mounted from elsewhere is left out"))),
+            Ok(true) => Ok(Found::Skipped(Failure::mount())),
             Ok(false) => Ok(Found::Leaf(stat.meta)),
             Err(errno) => self.skipped(Failure::of("Its filesystem cannot be examined", errno)),
         }
@@ -283,6 +284,17 @@ impl Walk {
             _ => rule(false),
         }
     }
+}
+
+/// What the next name is. `one_file_system`: of a mount it is enough what is known without asking its server, which may
+/// be gone.
+fn stat_child(frame: &Frame, one_file_system: bool) -> Result<Stat, Errno> {
+    let (fd, name) = (frame.fd(), frame.listing.c_name(frame.next));
+    if !one_file_system {
+        return tree::stat_at(fd, name, AtFlags::empty());
+    }
+    let known = tree::stat_at(fd, name, AtFlags::NO_AUTOMOUNT | AtFlags::STATX_DONT_SYNC)?;
+    if frame.stat.is_other_mount(&known) { Ok(known) } else { tree::stat_at(fd, name, AtFlags::NO_AUTOMOUNT) }
 }
 
 /// Whether a name is left out, as far as it and its listing tell.

@@ -2,7 +2,7 @@
 
 use super::{super::Failed, Args};
 use crate::{
-    config::{Settings, VaultUrl},
+    config::{self, Settings, VaultUrl},
     durable,
     path::escape,
     pipeline::{Forecast, SourceSpec},
@@ -56,7 +56,7 @@ pub struct Report {
 
 #[derive(Serialize)]
 struct StagingNeed {
-    /// 3 × the largest piece and 1 %, with which pieces go through one by one …
+    /// What the configuration demands for pieces of its `max_size` …
     least: u64,
     /// … and 6 ×, with which no stage waits for another.
     better: u64,
@@ -125,8 +125,8 @@ impl Report {
             ratio,
             ratio_is,
             sealed_bytes: stock.bytes,
-            staging: staging_need(settings, found.largest()),
-            upload: upload_time(settings, args.link, stock.bytes + stock.readable_bytes),
+            staging: staging_need(settings),
+            upload: upload_time(settings, args.link, stock.bytes.saturating_add(stock.readable_bytes)),
             money: settings.prices.as_ref().map(|prices| money(prices, &stock)),
         }
     }
@@ -156,7 +156,7 @@ impl Report {
             writeln!(out, "             {} of them hold parts of files that are larger than a piece", self.segments)?;
         }
         let how = match self.ratio_is {
-            "unknown" => "at most, as nobody knows how well it compresses; --ratio says it".to_owned(),
+            "unknown" => "as if nothing could be compressed; --ratio says how well it can".to_owned(),
             "measured" => format!("at the ratio of an earlier pass, {:.3}", self.ratio),
             _ => format!("at the ratio {}", self.ratio),
         };
@@ -193,7 +193,7 @@ fn stock(settings: &Settings, found: &Forecast, ratio: f64, manifest_entry: f64)
     let pieces = found.pieces.len() as u64;
     Stock {
         pieces,
-        bytes: sealed.clone().sum(),
+        bytes: sealed.fold(0, u64::saturating_add),
         parts: parts.sum(),
         // A manifest for each piece, an index and a listing.
         readable: pieces + 2,
@@ -201,23 +201,22 @@ fn stock(settings: &Settings, found: &Forecast, ratio: f64, manifest_entry: f64)
     }
 }
 
-fn staging_need(settings: &Settings, largest: u64) -> StagingNeed {
+fn staging_need(settings: &Settings) -> StagingNeed {
+    let max_size = settings.pack.max_size.0;
     let path = &settings.staging.path;
     // It may not be there yet.
     let free = path.ancestors().find_map(|dir| durable::free(dir).ok());
     StagingNeed {
-        least: largest.saturating_mul(3).saturating_add(largest / 100),
-        better: largest.saturating_mul(6),
+        least: config::cap_min(max_size),
+        better: max_size.saturating_mul(6),
         cap: settings.staging.cap.0,
         available: free.map(|free| free.bytes.saturating_add(staging::used_below(path))),
     }
 }
 
 fn upload_time(settings: &Settings, link: Option<Bandwidth>, bytes: u64) -> Option<UploadTime> {
-    // Of a directory nobody knows how fast it is, unless it is said.
-    let limit = settings.upload.bandwidth.filter(|_| is_s3(settings));
-    let Bandwidth(rate) = link.into_iter().chain(limit).min()?;
-    let seconds = bytes.div_ceil(rate.max(1));
+    let Bandwidth(rate) = link.into_iter().chain(settings.upload.bandwidth).min()?;
+    let seconds = bytes.div_ceil(rate);
     let (window, now) = (&settings.upload.window, Timestamp::now());
     Some(UploadTime {
         bytes_per_second: rate,
@@ -246,7 +245,10 @@ fn money(prices: &Prices, stock: &Stock) -> Money {
 impl StagingNeed {
     fn show(&self, out: &mut dyn Write, path: &Path) -> Result<(), Failed> {
         let (least, better, cap) = (ByteSize(self.least), ByteSize(self.better), ByteSize(self.cap));
-        writeln!(out, "  staging    at least {least}, better {better}; the cap is {cap}")?;
+        writeln!(
+            out,
+            "  staging    at least {least}, better {better}, for pieces as large as max_size; the cap is {cap}"
+        )?;
         if let Some(available) = self.available.filter(|available| *available < self.cap) {
             writeln!(out, "             but the disk of {path:?} has room for only {}", ByteSize(available))?;
         }
@@ -258,11 +260,12 @@ impl UploadTime {
     fn show(&self, out: &mut dyn Write, settings: &Settings) -> Result<(), Failed> {
         // In days to the hour, else to the minute.
         let unit = if self.seconds < Seconds::DAY { 60 } else { Seconds::HOUR };
-        let (time, rate) = (Seconds(self.seconds.div_ceil(unit) * unit), Bandwidth(self.bytes_per_second));
+        let (time, rate) =
+            (Seconds(self.seconds.div_ceil(unit).saturating_mul(unit)), Bandwidth(self.bytes_per_second));
         let window = &settings.upload.window;
         let hours = match window.is_always() {
             true => String::new(),
-            false => format!(" within {window} ({} of 168 hours a week)", window.open_minutes() / 60),
+            false => format!(" within {window} ({:.1} of 168 hours a week)", f64::from(window.open_minutes()) / 60.0),
         };
         writeln!(out, "  upload     {time} at {rate}{hours}")?;
         if let Some(ends) = self.ends {

@@ -1,0 +1,87 @@
+//! What may not be read or changed, and names that come and go.
+
+use super::{
+    common::{self, Ran, World},
+    exceptions, is_root, told, unpacked,
+};
+use std::{fs, process::Command};
+
+#[test]
+fn what_an_ordinary_user_may_not_read_is_a_loss_and_the_rest_is_archived() {
+    if !is_root() {
+        return;
+    }
+    let world = World::new();
+    world.fill(
+        "echo a > a; mkdir m n; echo inside > m/inside; echo inside > n/inside; ln n/inside n/other; echo f > f; \
+         echo z > z; chown -R 1000:1000 .",
+    );
+    // Of others: what root keeps to itself.
+    world.fill("chown root f m; chmod 600 f; chmod 700 m");
+    let config = world.config();
+    world
+        .bash(
+            "chown -R 1000:1000 \"$1\"/state \"$1\"/staging \"$1\"/vault \"$1\"/passphrase; chmod 755 \"$1\"",
+            &[world.root.path()],
+        )
+        .expect(0);
+    let mut command = Command::new("timeout");
+    command.args(["-k", "5", "60", "setpriv", "--reuid=1000", "--regid=1000", "--clear-groups"]);
+    command.args(["--inh-caps=-all", "--bounding-set=-all", "--", common::BINARY, "--config"]).arg(config);
+    let ran = Ran::of(command.args(["run", "--once"]).output().unwrap()).expect(3);
+    assert_eq!(exceptions(&world), [told("f", "denied", "loss"), told("m", "denied", "loss")], "{}", ran.stderr);
+    let to = unpacked(&world);
+    for (name, content) in [("a", "a\n"), ("n/inside", "inside\n"), ("n/other", "inside\n"), ("z", "z\n")] {
+        assert_eq!(fs::read_to_string(to.join(name)).unwrap(), content);
+    }
+    assert!(fs::symlink_metadata(to.join("f")).is_err() && fs::symlink_metadata(to.join("m")).is_err());
+}
+
+#[test]
+fn what_may_not_be_changed_is_archived() {
+    if !is_root() {
+        return;
+    }
+    let world = World::new();
+    world.fill("mkdir d; echo kept > d/f; echo log > log");
+    if world.bash("cd \"$1\"; chattr +i d/f d; chattr +a log", &[&world.source]).code != 0 {
+        println!("This filesystem knows no immutable files: not tested");
+        return;
+    }
+    let ran = world.run_once();
+    world.bash("cd \"$1\"; chattr -i d d/f; chattr -a log", &[&world.source]).expect(0);
+    ran.expect(0);
+    let to = unpacked(&world);
+    assert_eq!(
+        fs::read_to_string(to.join("d/f")).unwrap() + &fs::read_to_string(to.join("log")).unwrap(),
+        "kept\nlog\n"
+    );
+    assert_eq!(exceptions(&world), []);
+}
+
+#[test]
+fn names_of_a_file_that_come_and_go_while_it_is_read_leave_no_link_to_nowhere() {
+    for (change, gone) in
+        [("rm b", vec![told("b", "vanished", "info")]), ("ln b new; ln b newer", vec![]), ("rm m", vec![])]
+    {
+        let mut world = World::new();
+        "8MiB".clone_into(&mut world.setup.max_size);
+        "64MiB".clone_into(&mut world.setup.cap);
+        // One inode: `b`, which is read while the names change, then its other names.
+        world.fill("head -c 3000000 /dev/zero | tr '\\0' x > b; ln b m; ln b z; rm b; ln m b");
+        let file = world.source.join("b");
+        let code = world.run_once_while(&file, |_| {
+            world.bash(&format!("cd \"$1\"; {change}"), &[&world.source]).expect(0);
+        });
+        assert_eq!(code, 0, "{change}");
+        let found = exceptions(&world);
+        let expected = if change == "rm m" { vec![told("m", "vanished", "info")] } else { vec![] };
+        assert!(found == expected || found == gone, "{change}: {found:?}");
+        // Whatever stands in the piece unpacks alone, every name with the whole content.
+        let to = unpacked(&world);
+        let names = if change == "rm m" { vec!["z"] } else { vec!["m", "z"] };
+        for name in names {
+            assert!(fs::read(to.join(name)).unwrap() == vec![b'x'; 3_000_000], "{change}: {name}");
+        }
+    }
+}
