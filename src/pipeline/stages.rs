@@ -85,7 +85,7 @@ pub fn until_stopped<T>(ctx: &Context, news: Receiver<T>) -> impl Iterator<Item 
 fn leave(ctx: &Context, threads: &[(&'static str, JoinHandle<()>)]) {
     let left: Vec<&str> = threads.iter().filter(|(_, thread)| !thread.is_finished()).map(|(name, _)| *name).collect();
     let what = match ctx.pulse.stands_still(Duration::ZERO) {
-        Some(beat) if left == [ARCHIVER] => format!("the read of {} in {}", beat.path.display(), beat.source),
+        Some(beat) if left == [ARCHIVER] => format!("the archiving of {} in {}", beat.path.display(), beat.source),
         _ => left.join(", "),
     };
     ctx.tell(Notice::LeftBehind { what });

@@ -159,20 +159,20 @@ fn a_read_that_hangs_keeps_nothing_else_and_is_told_once_and_when_it_goes_on() {
     let pings = daemon.heard.lock().unwrap().1;
     until("the line of the log", 60, || {
         assert!(daemon.heard.lock().unwrap().0.elapsed() < Duration::from_secs(2), "The watchdog would bite");
-        daemon.log().contains("Reading stands still")
+        daemon.log().contains("Archiving stands still")
     });
     println!("{} pings while it hung", daemon.heard.lock().unwrap().1 - pings);
     // No second line.
     pause(3000);
     source.go_on();
     until("the end of the pass", 30, || daemon.log().contains("Pass ended"));
-    until("the end of the hang in the log", 5, || daemon.log().contains("Reading goes on"));
+    until("the end of the hang in the log", 5, || daemon.log().contains("Archiving goes on"));
     let log = daemon.log();
-    let lines: Vec<&str> = log.lines().filter(|line| line.contains("Reading ")).collect();
+    let lines: Vec<&str> = log.lines().filter(|line| line.contains("Archiving ")).collect();
     assert_eq!(lines.len(), 2, "{lines:?}");
     // In quotes, which doubles the backslashes.
     let names_it = format!("path=\"{}\"", ESCAPED.replace('\\', r"\\"));
-    assert!(lines.iter().all(|line| line.contains(" WARN Reading ") && line.contains(&names_it)), "{lines:?}");
+    assert!(lines.iter().all(|line| line.contains(" WARN Archiving ") && line.contains(&names_it)), "{lines:?}");
     assert!(lines[0].contains("stands still source=\"data\"") && lines[0].contains("since=\"20"), "{lines:?}");
     assert!(!log.contains('\x1b'));
     println!("An idle daemon ends within {:?}", daemon.terminate());
@@ -193,7 +193,7 @@ fn ends_although(is_dir: bool, is_direct: bool) {
     let before = if is_dir { BEFORE - 2 } else { BEFORE };
     until("the pieces before it in the vault", 30, || objects(&world.vault) >= before);
     println!("directory: {is_dir}, direct: {is_direct}: it ends within {:?}", daemon.terminate());
-    let line = format!("what=\"the read of {} in data\"", ESCAPED.replace('\\', r"\\"));
+    let line = format!("what=\"the archiving of {} in data\"", ESCAPED.replace('\\', r"\\"));
     assert!(daemon.log().contains(&line), "{}", daemon.log());
     // The next one can begin, whatever the kernel keeps of the one before.
     let mut next = Daemon::start(&world);
