@@ -111,11 +111,11 @@ impl Monitor for LogMonitor {
             Notice::WaitingForWindow { opens } => line!(self, info, "Waiting for the upload window", opens),
             Notice::StandsStill { source, path, since } => {
                 let path = path.display();
-                line!(self, warn, "Reading stands still", source, path, since);
+                line!(self, warn, "Archiving stands still", source, path, since);
             }
             Notice::GoesOn { source, path, took } => {
                 let (path, seconds) = (path.display(), seconds(*took));
-                line!(self, warn, "Reading goes on", source, path, seconds);
+                line!(self, warn, "Archiving goes on", source, path, seconds);
             }
             Notice::LeftBehind { what } => line!(self, warn, "Does not wait for what does not end", what),
             Notice::Trouble { trouble, what, retry_in } => {

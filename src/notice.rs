@@ -183,7 +183,7 @@ pub enum Notice {
     WaitingForWindow {
         opens: String,
     },
-    /// A read of the source has no answer yet, `since` this long.
+    /// What was asked of this entry, or of the disk that takes it, has had no answer since then.
     StandsStill {
         source: String,
         path: SourcePath,

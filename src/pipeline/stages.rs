@@ -2,7 +2,12 @@
 //! that waits for an answer of a dead server cannot be interrupted, and must keep neither the others nor the process.
 
 use super::context::Context;
-use crate::{archive::tree::Beat, fate::Trouble, notice::Notice};
+use crate::{
+    archive::tree::{Beat, Pulse},
+    fate::Trouble,
+    notice::Notice,
+};
+use jiff::{Timestamp, Unit};
 use std::{
     convert::Infallible,
     panic::{AssertUnwindSafe, catch_unwind},
@@ -18,6 +23,8 @@ use std::{
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// A read that takes longer is told.
 const STILL_AFTER: Duration = Duration::from_secs(30);
+/// After this long it is a matter for somebody: the pass is as good as held, and a mail says so.
+const HELD_AFTER: Duration = Duration::from_secs(60 * 60);
 /// How long the threads may take to hear that they are to end. What they leave then is what a crash leaves.
 const LEAVE_AFTER: Duration = Duration::from_secs(10);
 
@@ -57,7 +64,7 @@ impl Stages {
         drop(alive);
         let (mut watch, mut told_to_stop) = (Watch::default(), None);
         while ended.recv_timeout(LOOK_EVERY) == Err(RecvTimeoutError::Timeout) {
-            watch.look(&ctx);
+            watch.look(&ctx.pulse, (ctx.clock)(), &mut |notice| ctx.tell(notice));
             if ctx.is_stopping()
                 && ctx.elapsed().saturating_sub(*told_to_stop.get_or_insert(ctx.elapsed())) >= LEAVE_AFTER
             {
@@ -85,7 +92,7 @@ pub fn until_stopped<T>(ctx: &Context, news: Receiver<T>) -> impl Iterator<Item 
 fn leave(ctx: &Context, threads: &[(&'static str, JoinHandle<()>)]) {
     let left: Vec<&str> = threads.iter().filter(|(_, thread)| !thread.is_finished()).map(|(name, _)| *name).collect();
     let what = match ctx.pulse.stands_still(Duration::ZERO) {
-        Some(beat) if left == [ARCHIVER] => format!("the read of {} in {}", beat.path.display(), beat.source),
+        Some(beat) if left == [ARCHIVER] => format!("the archiving of {} in {}", beat.path.display(), beat.source),
         _ => left.join(", "),
     };
     ctx.tell(Notice::LeftBehind { what });
@@ -95,25 +102,46 @@ fn leave(ctx: &Context, threads: &[(&'static str, JoinHandle<()>)]) {
     }
 }
 
-/// Tells once when a read takes long, and once when it has ended.
-#[derive(Default)]
+/// Tells once when something of the source takes long, once when it takes very long, and once when it is over.
 struct Watch {
-    told: Option<Beat>,
+    still_after: Duration,
+    held_after: Duration,
+    told: Option<Told>,
+}
+
+struct Told {
+    beat: Beat,
+    since: String,
+    as_held: bool,
+}
+
+impl Default for Watch {
+    fn default() -> Watch {
+        Watch { still_after: STILL_AFTER, held_after: HELD_AFTER, told: None }
+    }
 }
 
 impl Watch {
-    fn look(&mut self, ctx: &Context) {
-        if let Some(beat) = self.told.take_if(|beat| !ctx.pulse.is_at(beat)) {
-            let (source, took) = (beat.source.to_string(), beat.age());
-            ctx.tell(Notice::GoesOn { source, path: beat.path, took });
+    fn look(&mut self, pulse: &Pulse, now: Timestamp, tell: &mut dyn FnMut(Notice)) {
+        if let Some(Told { beat, .. }) = self.told.take_if(|told| !pulse.is_at(&told.beat)) {
+            tell(Notice::GoesOn { source: beat.source.to_string(), took: beat.age(), path: beat.path });
         }
         if self.told.is_none()
-            && let Some(beat) = ctx.pulse.stands_still(STILL_AFTER)
+            && let Some(beat) = pulse.stands_still(self.still_after)
         {
-            let since = ((ctx.clock)() - beat.age()).round(jiff::Unit::Second);
-            let since = since.map_or_else(|_| String::new(), |since| since.to_string());
-            ctx.tell(Notice::StandsStill { source: beat.source.to_string(), path: beat.path.clone(), since });
-            self.told = Some(beat);
+            let since =
+                (now - beat.age()).round(Unit::Second).map_or_else(|_| String::new(), |since| since.to_string());
+            let (source, path) = (beat.source.to_string(), beat.path.clone());
+            tell(Notice::StandsStill { source, path, since: since.clone() });
+            self.told = Some(Told { beat, since, as_held: false });
+        }
+        if let Some(told) = &mut self.told
+            && !told.as_held
+            && told.beat.age() >= self.held_after
+        {
+            told.as_held = true;
+            let why = format!("{} gives no answer since {}", told.beat.path.display(), told.since);
+            tell(Notice::PassHeld { source: told.beat.source.to_string(), why });
         }
     }
 }
@@ -137,4 +165,47 @@ pub fn start_within<'scope>(
     work: impl FnOnce() + Send + 'scope,
 ) -> bool {
     thread::Builder::new().name(name.to_owned()).spawn_scoped(scope, move || guard(ctx, name, work)).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::path::SourcePath;
+
+    /// What is told at one look.
+    fn look(watch: &mut Watch, pulse: &Pulse) -> Vec<String> {
+        let mut told = Vec::new();
+        watch.look(pulse, Timestamp::UNIX_EPOCH, &mut |notice| {
+            told.push(match notice {
+                Notice::StandsStill { source, path, since } => format!("still {source} {} {since}", path.display()),
+                Notice::PassHeld { source, why } => format!("held {source} {why}"),
+                Notice::GoesOn { source, path, .. } => format!("on {source} {}", path.display()),
+                other => format!("{other:?}"),
+            });
+        });
+        told
+    }
+
+    #[test]
+    fn what_stands_still_is_told_once_and_again_when_it_is_long_and_when_it_is_over() {
+        let path = |text: &str| SourcePath::parse(text.as_bytes()).unwrap();
+        let pulse = Pulse::default().of("data");
+        let mut watch = Watch { still_after: Duration::ZERO, held_after: Duration::MAX, told: None };
+        assert!(look(&mut watch, &pulse).is_empty(), "Nothing is asked of it");
+        pulse.beat(&path("a\nb"));
+        assert_eq!(look(&mut watch, &pulse), [r"still data a\nb 1970-01-01T00:00:00Z"]);
+        assert!(look(&mut watch, &pulse).is_empty());
+        watch.held_after = Duration::ZERO;
+        assert_eq!(look(&mut watch, &pulse), [r"held data a\nb gives no answer since 1970-01-01T00:00:00Z"]);
+        assert!(look(&mut watch, &pulse).is_empty());
+        pulse.beat(&path("c"));
+        watch.still_after = Duration::MAX;
+        assert_eq!(look(&mut watch, &pulse), [r"on data a\nb"]);
+        watch.still_after = Duration::ZERO;
+        watch.held_after = Duration::MAX;
+        assert_eq!(look(&mut watch, &pulse), ["still data c 1970-01-01T00:00:00Z"]);
+        pulse.rest();
+        assert_eq!(look(&mut watch, &pulse), ["on data c"]);
+        assert!(look(&mut watch, &pulse).is_empty());
+    }
 }

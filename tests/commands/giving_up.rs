@@ -92,8 +92,8 @@ fn a_vault_that_goes_away_in_the_middle_is_waited_for_until_the_time_is_up() {
     let mut run = world.spawn(&["run", "--once", "--give-up-after", "9s"]);
     wait_until("an upload is under way", || status(&world)["sources"][0]["pieces"]["sealed"].as_u64() > Some(0));
     let away = world.root.path().join("away");
-    move_dir(&world, &world.vault, &away);
     let began = Instant::now();
+    move_dir(&world, &world.vault, &away);
     assert_eq!(run.wait().unwrap().code(), Some(4));
     takes_its_time(began, Duration::from_secs(9));
     move_dir(&world, &away, &world.vault);

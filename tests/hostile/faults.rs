@@ -126,3 +126,16 @@ fn a_listing_that_lies_about_types_changes_nothing() {
     assert_eq!(fs::read(to.join("o")).unwrap(), b"a file after all");
     assert_eq!(exceptions(&world), []);
 }
+
+#[test]
+fn what_is_something_else_each_time_it_is_asked_is_a_loss() {
+    let fill = |nodes: &mut Nodes| {
+        let file = nodes.file(1, "m", content());
+        nodes.node(file).becomes = Some(FileType::NamedPipe);
+        let dir = nodes.dir(1, "n");
+        nodes.node(dir).becomes = Some(FileType::Symlink);
+    };
+    let Some((world, to)) = run(3, fill) else { return };
+    assert_eq!(exceptions(&world), [told("m", "unreadable", "loss"), told("n", "unreadable", "loss")]);
+    assert!(fs::symlink_metadata(to.join("m")).is_err() && fs::symlink_metadata(to.join("n")).is_err());
+}

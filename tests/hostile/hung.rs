@@ -26,22 +26,34 @@ fn noise(len: usize, seed: u8) -> Vec<u8> {
     (0..len).map(|_| next()).collect()
 }
 
-/// Files enough for some pieces, then what hangs, then a last file. Gives the number of what hangs.
-fn source(world: &World, is_dir: bool, is_direct: bool) -> (Mounted, u64) {
-    let mut hangs = 0;
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Hangs {
+    /// Reads of a file, which the kernel gives up when the process ends.
+    File,
+    /// Reads of a file, for which the kernel waits whatever happens.
+    DirectFile,
+    Listing,
+    /// Everything that is asked of the root, from the beginning.
+    Root,
+}
+
+/// Files enough for some pieces, then what hangs, then a last file.
+fn source(world: &World, hangs: Hangs) -> Mounted {
+    let is_dir = hangs == Hangs::Listing;
+    let mut ino = 0;
     let mounted = Mounted::new(&world.source, |nodes| {
         for number in 0..BEFORE {
             nodes.file(1, &format!("a{number}"), noise(700_000, number as u8));
         }
-        hangs = if is_dir { nodes.dir(1, NAME) } else { nodes.file(1, NAME, noise(2_500_000, 99)) };
-        nodes.node(hangs).is_direct = is_direct;
+        ino = if is_dir { nodes.dir(1, NAME) } else { nodes.file(1, NAME, noise(2_500_000, 99)) };
+        nodes.node(ino).is_direct = hangs == Hangs::DirectFile;
         if is_dir {
-            nodes.file(hangs, "inside", noise(5000, 98));
+            nodes.file(ino, "inside", noise(5000, 98));
         }
         nodes.file(1, "z", noise(5000, 97));
     });
-    mounted.hang(hangs);
-    (mounted, hangs)
+    mounted.hang(if hangs == Hangs::Root { 1 } else { ino });
+    mounted
 }
 
 #[expect(clippy::disallowed_methods, reason = "tests may wait for a moment")]
@@ -152,27 +164,27 @@ fn a_read_that_hangs_keeps_nothing_else_and_is_told_once_and_when_it_goes_on() {
         return;
     }
     let world = World::new();
-    let (source, _) = source(&world, false, false);
+    let source = source(&world, Hangs::File);
     let mut daemon = Daemon::start(&world);
     until("a read that hangs", 30, || source.is_waited_for());
     until("the pieces before it in the vault", 30, || objects(&world.vault) == BEFORE);
     let pings = daemon.heard.lock().unwrap().1;
     until("the line of the log", 60, || {
         assert!(daemon.heard.lock().unwrap().0.elapsed() < Duration::from_secs(2), "The watchdog would bite");
-        daemon.log().contains("Reading stands still")
+        daemon.log().contains("Archiving stands still")
     });
     println!("{} pings while it hung", daemon.heard.lock().unwrap().1 - pings);
     // No second line.
     pause(3000);
     source.go_on();
     until("the end of the pass", 30, || daemon.log().contains("Pass ended"));
-    until("the end of the hang in the log", 5, || daemon.log().contains("Reading goes on"));
+    until("the end of the hang in the log", 5, || daemon.log().contains("Archiving goes on"));
     let log = daemon.log();
-    let lines: Vec<&str> = log.lines().filter(|line| line.contains("Reading ")).collect();
+    let lines: Vec<&str> = log.lines().filter(|line| line.contains("Archiving ")).collect();
     assert_eq!(lines.len(), 2, "{lines:?}");
     // In quotes, which doubles the backslashes.
     let names_it = format!("path=\"{}\"", ESCAPED.replace('\\', r"\\"));
-    assert!(lines.iter().all(|line| line.contains(" WARN Reading ") && line.contains(&names_it)), "{lines:?}");
+    assert!(lines.iter().all(|line| line.contains(" WARN Archiving ") && line.contains(&names_it)), "{lines:?}");
     assert!(lines[0].contains("stands still source=\"data\"") && lines[0].contains("since=\"20"), "{lines:?}");
     assert!(!log.contains('\x1b'));
     println!("An idle daemon ends within {:?}", daemon.terminate());
@@ -180,38 +192,42 @@ fn a_read_that_hangs_keeps_nothing_else_and_is_told_once_and_when_it_goes_on() {
     completes(&world, "");
 }
 
-/// `is_dir`: what hangs is the listing of a directory; `is_direct`: the kernel does not interrupt what hangs.
-fn ends_although(is_dir: bool, is_direct: bool) {
-    if !is_root() {
-        return;
-    }
+fn ends_although(hangs: Hangs) {
     let world = World::new();
-    let (source, _) = source(&world, is_dir, is_direct);
+    let source = source(&world, hangs);
     let mut daemon = Daemon::start(&world);
     until("a read that hangs", 30, || source.is_waited_for());
-    // Looking ahead for the last ones it met what hangs.
-    let before = if is_dir { BEFORE - 2 } else { BEFORE };
+    // Looking ahead for the last ones it meets a listing that hangs.
+    let before = match hangs {
+        Hangs::Root => 0,
+        Hangs::Listing => BEFORE - 2,
+        Hangs::File | Hangs::DirectFile => BEFORE,
+    };
     until("the pieces before it in the vault", 30, || objects(&world.vault) >= before);
-    println!("directory: {is_dir}, direct: {is_direct}: it ends within {:?}", daemon.terminate());
-    let line = format!("what=\"the read of {} in data\"", ESCAPED.replace('\\', r"\\"));
+    println!("{hangs:?}: it ends within {:?}", daemon.terminate());
+    let path = if hangs == Hangs::Root { "/".to_owned() } else { ESCAPED.replace('\\', r"\\") };
+    let line = format!("what=\"the archiving of {path} in data\"");
     assert!(daemon.log().contains(&line), "{}", daemon.log());
     // The next one can begin, whatever the kernel keeps of the one before.
     let mut next = Daemon::start(&world);
-    until("the next run at the same place", 30, || next.log().contains("resumed=true"));
+    until("the next run", 30, || hangs == Hangs::Root || next.log().contains("resumed=true"));
     source.go_on();
     assert_eq!(daemon.code(), Some(0));
     until("the end of the pass", 30, || next.log().contains("Pass ended"));
     next.terminate();
     assert_eq!(next.code(), Some(0));
-    completes(&world, if is_dir { "inside" } else { "" });
+    completes(&world, if hangs == Hangs::Listing { "inside" } else { "" });
 }
 
 /// Side by side, because each of them takes as long as a daemon waits.
 #[test]
 fn a_daemon_ends_although_a_read_hangs_whether_or_not_a_signal_interrupts_it() {
+    if !is_root() {
+        return;
+    }
     thread::scope(|scope| {
-        for (is_dir, is_direct) in [(false, false), (false, true), (true, false)] {
-            scope.spawn(move || ends_although(is_dir, is_direct));
+        for hangs in [Hangs::File, Hangs::DirectFile, Hangs::Listing, Hangs::Root] {
+            scope.spawn(move || ends_although(hangs));
         }
     });
 }

@@ -1,6 +1,8 @@
 //! Mounts in a source, and sources that are mounts.
 
-use super::{common::World, exceptions, hung::until, is_root, odd::Mounted, told, unpacked};
+use super::{
+    common::World, exceptions, hung::until, is_root, odd::Mounted, rights::run_as_ordinary_user, told, unpacked,
+};
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -69,33 +71,56 @@ fn mounts_in_a_source_are_entered_unless_it_is_to_be_one_filesystem() {
     }
 }
 
-#[test]
-fn a_mount_that_hangs_is_neither_entered_nor_asked_of_one_filesystem() {
-    if !is_root() {
-        return;
-    }
-    let mut world = World::new();
+/// A source of `a`, `z` and `m`, where a filesystem is mounted of which nobody may ask anything.
+fn hung_mount(world: &World) -> Mounted {
     let at = world.source.join("m");
     fs::write(world.source.join("a"), "first").unwrap();
     fs::create_dir(&at).unwrap();
     fs::write(world.source.join("z"), "last").unwrap();
-    "one_file_system = true".clone_into(&mut world.setup.source);
     let mounted = Mounted::new(&at, |nodes| {
         nodes.file(1, "inside", "x");
     });
     mounted.hang(1);
-    let mut run = world.spawn(&["run", "--once"]);
-    let mut code = None;
-    until("the end of the run", 20, || {
-        assert!(!mounted.is_waited_for(), "It asks what is mounted there");
-        code = run.try_wait().unwrap().map(|status| status.code());
-        code.is_some()
-    });
-    assert_eq!(code, Some(Some(0)));
-    let to = unpacked(&world);
-    assert_eq!(fs::read(to.join("z")).unwrap(), b"last");
-    assert_eq!(exceptions(&world), [told("m", "mount", "info")]);
-    assert!(fs::read_dir(to.join("m")).unwrap().next().is_none());
+    mounted
+}
+
+#[test]
+fn a_mount_that_hangs_is_not_touched_where_it_is_left_out() {
+    if !is_root() {
+        return;
+    }
+    let left_out = [told("m", "mount", "info")];
+    for (lines, expected) in [("one_file_system = true", &left_out[..]), ("exclude = [\"/m/\"]", &[])] {
+        let mut world = World::new();
+        lines.clone_into(&mut world.setup.source);
+        let mounted = hung_mount(&world);
+        let (mut run, mut code) = (world.spawn(&["run", "--once"]), None);
+        until("the end of the run", 20, || {
+            assert!(!mounted.is_waited_for(), "It asks what is mounted there");
+            code = run.try_wait().unwrap().map(|status| status.code());
+            code.is_some()
+        });
+        assert_eq!(code, Some(Some(0)), "{lines}");
+        let to = unpacked(&world);
+        assert_eq!(fs::read(to.join("z")).unwrap(), b"last");
+        assert_eq!(exceptions(&world), expected);
+        assert_eq!(to.join("m").exists(), !expected.is_empty(), "{lines}");
+    }
+}
+
+/// As root and the mount of a user through FUSE, but the other way round.
+#[test]
+fn a_mount_of_another_user_is_left_out_like_any_other() {
+    if !is_root() {
+        return;
+    }
+    for (is_one, code, expected) in [(false, 3, told("m", "denied", "loss")), (true, 0, told("m", "mount", "info"))] {
+        let mut world = World::new();
+        world.setup.source = format!("one_file_system = {is_one}");
+        let _mounted = hung_mount(&world);
+        run_as_ordinary_user(&world).expect(code);
+        assert_eq!(exceptions(&world), [expected]);
+    }
 }
 
 /// A directory of several pieces, mounted as the source.

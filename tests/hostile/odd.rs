@@ -23,6 +23,8 @@ pub struct Node {
     pub kind: FileType,
     /// What a listing of its directory says it is, where that is something else.
     pub listed_as: Option<FileType>,
+    /// What it says it is when it is asked after it was found.
+    pub becomes: Option<FileType>,
     pub bytes: Vec<u8>,
     /// Claimed beyond what is there.
     pub extra_size: u64,
@@ -55,6 +57,7 @@ impl Nodes {
             name: name.into(),
             kind,
             listed_as: None,
+            becomes: None,
             bytes,
             extra_size: 0,
             has_no_blocks: false,
@@ -169,7 +172,11 @@ impl Filesystem for Odd {
         let odd = self.clone();
         // The root alone: of all else what is asked of its content may hang, but not what it is.
         let hangs_as = if ino == INodeNo::ROOT { ino.0 } else { 0 };
-        self.answer(hangs_as, move || reply.attr(&NO_TIME, &odd.attr(ino.0)));
+        self.answer(hangs_as, move || {
+            let attr = odd.attr(ino.0);
+            let kind = odd.nodes.get(ino.0).becomes.unwrap_or(attr.kind);
+            reply.attr(&NO_TIME, &FileAttr { kind, ..attr });
+        });
     }
 
     fn open(&self, _: &Request, ino: INodeNo, _: OpenFlags, reply: ReplyOpen) {

@@ -6,6 +6,17 @@ use super::{
 };
 use std::{fs, process::Command};
 
+/// A run without any rights beyond those of user 1000, who owns everything but the source.
+pub fn run_as_ordinary_user(world: &World) -> Ran {
+    let config = world.config();
+    let script = "cd \"$1\"; chown -R 1000:1000 state staging vault passphrase; chmod 755 .";
+    world.bash(script, &[world.root.path()]).expect(0);
+    let mut command = Command::new("timeout");
+    command.args(["-k", "5", "60", "setpriv", "--reuid=1000", "--regid=1000", "--clear-groups"]);
+    command.args(["--inh-caps=-all", "--bounding-set=-all", "--", common::BINARY, "--config"]).arg(config);
+    Ran::of(command.args(["run", "--once"]).output().unwrap())
+}
+
 #[test]
 fn what_an_ordinary_user_may_not_read_is_a_loss_and_the_rest_is_archived() {
     if !is_root() {
@@ -18,17 +29,7 @@ fn what_an_ordinary_user_may_not_read_is_a_loss_and_the_rest_is_archived() {
     );
     // Of others: what root keeps to itself.
     world.fill("chown root f m; chmod 600 f; chmod 700 m");
-    let config = world.config();
-    world
-        .bash(
-            "chown -R 1000:1000 \"$1\"/state \"$1\"/staging \"$1\"/vault \"$1\"/passphrase; chmod 755 \"$1\"",
-            &[world.root.path()],
-        )
-        .expect(0);
-    let mut command = Command::new("timeout");
-    command.args(["-k", "5", "60", "setpriv", "--reuid=1000", "--regid=1000", "--clear-groups"]);
-    command.args(["--inh-caps=-all", "--bounding-set=-all", "--", common::BINARY, "--config"]).arg(config);
-    let ran = Ran::of(command.args(["run", "--once"]).output().unwrap()).expect(3);
+    let ran = run_as_ordinary_user(&world).expect(3);
     assert_eq!(exceptions(&world), [told("f", "denied", "loss"), told("m", "denied", "loss")], "{}", ran.stderr);
     let to = unpacked(&world);
     for (name, content) in [("a", "a\n"), ("n/inside", "inside\n"), ("n/other", "inside\n"), ("z", "z\n")] {
