@@ -201,7 +201,9 @@ pub struct Counts {
 
 impl Counts {
     pub fn accounted(&self) -> u64 {
-        self.clean + self.changed + self.excluded.values().sum::<u64>() + self.skipped.values().sum::<u64>()
+        // A manifest may come from elsewhere and say anything.
+        let left_out = self.excluded.values().chain(self.skipped.values());
+        left_out.fold(self.clean.saturating_add(self.changed), |sum, count| sum.saturating_add(*count))
     }
 
     pub fn adds_up(&self) -> bool {
@@ -209,14 +211,17 @@ impl Counts {
     }
 
     pub fn add(&mut self, other: &Counts) {
-        self.seen += other.seen;
-        self.clean += other.clean;
-        self.changed += other.changed;
+        fn add(sum: &mut u64, count: u64) {
+            *sum = sum.saturating_add(count);
+        }
+        add(&mut self.seen, other.seen);
+        add(&mut self.clean, other.clean);
+        add(&mut self.changed, other.changed);
         for (rule, count) in &other.excluded {
-            *self.excluded.entry(rule.clone()).or_default() += count;
+            add(self.excluded.entry(rule.clone()).or_default(), *count);
         }
         for (reason, count) in &other.skipped {
-            *self.skipped.entry(*reason).or_default() += count;
+            add(self.skipped.entry(*reason).or_default(), *count);
         }
     }
 }
