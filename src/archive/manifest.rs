@@ -281,13 +281,17 @@ pub fn rfc3339(stamp: Stamp) -> String {
 
 /// Reads what [`rfc3339`] writes.
 pub fn parse_rfc3339(text: &str) -> Option<Stamp> {
+    let nsec = |frac: &str| {
+        let is_plain = frac.len() == 9 && frac.bytes().all(|byte| byte.is_ascii_digit());
+        if is_plain { frac.parse().ok() } else { None }
+    };
     if let Some(rest) = text.strip_prefix('@') {
-        let (sec, nsec) = rest.split_once('.')?;
-        return Some(Stamp { sec: sec.parse().ok()?, nsec: nsec.parse().ok()? });
+        let (sec, frac) = rest.split_once('.')?;
+        return Some(Stamp { sec: sec.parse().ok()?, nsec: nsec(frac)? });
     }
     let (whole, frac) = text.strip_suffix('Z')?.split_once('.')?;
     let time: jiff::Timestamp = format!("{whole}Z").parse().ok()?;
-    (frac.len() == 9).then_some(Stamp { sec: time.as_second(), nsec: frac.parse().ok()? })
+    Some(Stamp { sec: time.as_second(), nsec: nsec(frac)? })
 }
 
 /// The kind that [`Member::type`] names.
