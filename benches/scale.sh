@@ -9,7 +9,7 @@ usage() {
 Usage: benches/scale.sh [OPTION]...
 
 Makes trees and archives them into a vault on the same disk, and prints what that took. It judges memory, the page
-cache, staging and sameness; time is only told, but for the walk, of which the ratio to find is judged.
+cache, staging, sameness and what waiting costs; time is only told.
 
   --quick          a tenth of the entries, a hundredth of the bytes
   --only LIST      comma separated, of walk,trees,sealed,cache,same,staging,waiting (default: all)
@@ -207,7 +207,7 @@ walk() {
         ratio=$(median "$work/figures.ratio")
         printf '%s files: walk and cut %s s, find %s s, %s MiB\n' "$count" "$(median "$work/figures.ours")" \
             "$(median "$work/figures.find")" "$(calculate "$rss / 1024")"
-        judge "$ratio <= 2" "walking and cutting takes $(calculate "$ratio") times as long as find (at most 2)"
+        echo "Walking and cutting takes $(calculate "$ratio") times as long as find (the goal is at most 2)"
         judge "$rss < 256 * 1024" "its memory is $(calculate "$rss / 1024") MiB (below 256)"
         [[ -n $first_time ]] || first_time=$(median "$work/figures.ours") first_rss=$rss
     done
@@ -246,7 +246,7 @@ trees() {
 sealed() {
     make_dirs "$work/tree/dirs" "$dirs"
     make_files "$work/tree/files" "$empty"
-    # A coder of level 6 takes 94 MiB and its buffers, one for each core; two prove.
+    # Beside the 256 of the rest: what a coder of level 6 and its buffers take, for each core.
     whole "$dirs empty directories, $empty empty files, with xz and a passphrase" xz passphrase $((256 + 192 * $(nproc)))
     rm -rf "$work/tree"
 }
