@@ -11,7 +11,7 @@ Usage: benches/scale.sh [OPTION]...
 Makes trees and archives them into a vault on the same disk, and prints what that took. It judges memory, the page
 cache, staging, sameness and what waiting costs; time is only told.
 
-  --quick          a tenth of the entries, a hundredth of the bytes
+  --quick          a tenth of the entries, an eighth of the bytes
   --only LIST      comma separated, of walk,trees,sealed,cache,same,staging,waiting (default: all)
   --rounds N       of the walk (default 5)
   --wait SECONDS   how long staging is full and the vault slow (default 60)
