@@ -98,18 +98,38 @@ pub fn write_at(file: &File, path: &Path, bytes: &[u8], offset: u64) -> Result<(
     file.sync_data().map_err(at("flush", path))
 }
 
+/// Bytes of a growing file after which what was written is sent to the disk ...
+const STARTED: u64 = 8 << 20;
+/// ... and after which that is waited for.
+const WAITED_FOR: u64 = 64 << 20;
+
 /// A file that grows by the blocks of what is written to it and no more.
 ///
 /// XFS gives a growing file about as many blocks again ahead of its end as it has, up to 8 GiB, until it is closed
 /// (xfs(5), `allocsize`), and whoever counts on what is written is wrong by that. Where blocks were asked for it gives
 /// none ahead.
+///
+/// Nor does it fill the page cache: what was written is on its way to the disk soon, and waited for after a while.
 #[derive(Clone, Copy, Debug)]
 pub struct Growing<'a>(pub &'a File);
 
 impl Growing<'_> {
     pub fn write_all_at(self, bytes: &[u8], offset: u64) -> io::Result<()> {
         self.allocate(offset, bytes.len());
-        self.0.write_all_at(bytes, offset)
+        self.0.write_all_at(bytes, offset)?;
+        self.write_out(offset, bytes.len())
+    }
+
+    fn write_out(self, offset: u64, len: usize) -> io::Result<()> {
+        let has_passed = |step: u64| offset / step != (offset + len as u64) / step;
+        if has_passed(WAITED_FOR) {
+            self.0.sync_data()?;
+        }
+        if has_passed(STARTED) {
+            // Of pages that are not written yet this starts the writing.
+            forget_cached(self.0, 0, 0);
+        }
+        Ok(())
     }
 
     /// Whatever fails here, writing tells.
@@ -125,7 +145,9 @@ impl Write for Growing<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let offset = self.0.stream_position()?;
         self.allocate(offset, bytes.len());
-        self.0.write(bytes)
+        let len = self.0.write(bytes)?;
+        self.write_out(offset, len)?;
+        Ok(len)
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -138,10 +160,16 @@ pub fn sync(file: &File, path: &Path) -> Result<(), DurableError> {
     file.sync_all().map_err(at("flush", path))
 }
 
+/// The system keeps pages in lots of up to this many bytes, and forgets a lot as a whole or not at all.
+const LOT: u64 = 4 << 20;
+
 /// Asks the system to forget what it has cached of a file, so that the next read comes from the disk. `len` 0
-/// is to the end. It is a hint: pages not yet written stay, and some filesystems do nothing.
+/// is to the end. It is a hint: pages not yet written stay, and some filesystems do nothing. Pages a little before
+/// `offset` go, too: those that the last such call could not part.
 pub fn forget_cached(file: &File, offset: u64, len: u64) {
-    let _ = rustix::fs::fadvise(file, offset, NonZeroU64::new(len), rustix::fs::Advice::DontNeed);
+    let from = offset.saturating_sub(LOT);
+    let len = if len == 0 { 0 } else { offset - from + len };
+    let _ = rustix::fs::fadvise(file, from, NonZeroU64::new(len), rustix::fs::Advice::DontNeed);
 }
 
 /// Makes a written draft the file at `dest`, replacing what is there. After this returns, a power cut leaves

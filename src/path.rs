@@ -46,6 +46,12 @@ impl SourcePath {
         Ok(SourcePath(joined.into()))
     }
 
+    /// The path whose [`as_bytes`](Self::as_bytes) these are.
+    pub(crate) fn from_joined(joined: &[u8]) -> SourcePath {
+        debug_assert!(SourcePath::parse(joined).is_ok_and(|path| *path.0 == *joined));
+        SourcePath(joined.into())
+    }
+
     /// The child `name` of this directory. `name` comes from a directory listing: no `/`, not empty.
     pub fn join(&self, name: &[u8]) -> SourcePath {
         debug_assert!(!name.is_empty() && !name.contains(&b'/') && !name.contains(&0));

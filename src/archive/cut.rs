@@ -22,7 +22,10 @@ mod segments;
 mod tests;
 
 use crate::{
-    archive::entry::{Entry, Kind, Walked},
+    archive::{
+        entry::{Entry, Kind, Walked},
+        items::Items,
+    },
     path::SourcePath,
 };
 use ahead::Ahead;
@@ -61,7 +64,7 @@ impl Limits {
 /// The plan that is being filled; kept here while an error of the walk interrupts it.
 #[derive(Debug, Default)]
 struct Filling {
-    items: Vec<Walked>,
+    items: Items,
     /// As [`Plan::tar_size`]; meaningless before the first entry.
     size: u64,
     members: u64,
@@ -87,8 +90,8 @@ pub struct Cut<W> {
     spent: Option<SourcePath>,
     /// Files that are packed in segments and were not there any more when the walk came to them.
     missed: u64,
-    /// Read before and put back; in front of the walk.
-    again: VecDeque<Walked>,
+    /// Read before and put back, in several lots; in front of the walk.
+    again: VecDeque<Items>,
     ahead: Ahead,
     filling: Filling,
     /// The next plan goes up to here and no further.
@@ -192,22 +195,20 @@ where
     /// The first entry of a plan must not come back unchanged, or the same plan is made again and again. Of a
     /// segment, the first one may come back and the file is then laid out anew; a later one is only made again,
     /// since its layout stands in the pieces before it.
-    pub fn hand_back(&mut self, mut items: Vec<Walked>) {
+    pub fn hand_back(&mut self, mut items: Items) {
         if let Some(segments) = self.last_segment.clone()
-            && let Some(at) = items.iter().position(|item| is_entry_at(item, &segments.file.path))
+            && items.iter().any(|item| is_entry_at(&item, &segments.file.path))
         {
             if segments.next > 1 {
-                items.remove(at);
+                items = items.into_iter().filter(|item| !is_entry_at(item, &segments.file.path)).collect();
                 self.segments = Some(segments);
             } else {
                 self.segments = None;
             }
         }
         self.ahead.put_back(&mut self.again);
-        for item in items.into_iter().chain(self.filling.items.drain(..)).rev() {
-            self.again.push_front(item);
-        }
-        self.filling = Filling::default();
+        self.again.push_front(std::mem::take(&mut self.filling).items);
+        self.again.push_front(items);
     }
 
     /// The file that was handed back first does not fit into a piece, because of metadata that `stat` does not tell:
@@ -218,7 +219,7 @@ where
 
     /// Items that were read and are in no plan yet.
     pub fn looked_ahead(&self) -> usize {
-        self.again.len() + self.ahead.len() + self.filling.items.len()
+        self.again.iter().map(Items::len).sum::<usize>() + self.ahead.len() + self.filling.items.len()
     }
 
     /// The walk itself, which is as far as [`looked_ahead`](Self::looked_ahead) says.
@@ -265,7 +266,9 @@ where
         let file = Walked::Entry(segments.file.clone());
         // Before the first segment there are left-out items in front of the file, after it only behind.
         let at = if segments.is_last() { 0 } else { items.len() };
-        items.insert(at, file);
+        let behind = items.split_off(at);
+        items.push(file);
+        items.extend(behind);
         let plan = Plan { items, tar_size: segments.tar_size(), members: 1, segment: Some(segments.plan()) };
         self.filling = Filling::default();
         self.last_segment = Some(segments.clone());
@@ -339,8 +342,11 @@ where
 
     /// The next item that was put back or stands in the walk.
     fn pull(&mut self) -> Result<Option<Walked>, E> {
-        if let Some(item) = self.again.pop_front() {
-            return Ok(Some(item));
+        while let Some(lot) = self.again.front_mut() {
+            match lot.pop() {
+                Some(item) => return Ok(Some(item)),
+                None => self.again.pop_front(),
+            };
         }
         while !self.ended {
             let Some(item) = self.walk.next().transpose()? else {

@@ -201,7 +201,9 @@ pub struct Counts {
 
 impl Counts {
     pub fn accounted(&self) -> u64 {
-        self.clean + self.changed + self.excluded.values().sum::<u64>() + self.skipped.values().sum::<u64>()
+        // A manifest may come from elsewhere and say anything.
+        let left_out = self.excluded.values().chain(self.skipped.values());
+        left_out.fold(self.clean.saturating_add(self.changed), |sum, count| sum.saturating_add(*count))
     }
 
     pub fn adds_up(&self) -> bool {
@@ -209,14 +211,17 @@ impl Counts {
     }
 
     pub fn add(&mut self, other: &Counts) {
-        self.seen += other.seen;
-        self.clean += other.clean;
-        self.changed += other.changed;
+        fn add(sum: &mut u64, count: u64) {
+            *sum = sum.saturating_add(count);
+        }
+        add(&mut self.seen, other.seen);
+        add(&mut self.clean, other.clean);
+        add(&mut self.changed, other.changed);
         for (rule, count) in &other.excluded {
-            *self.excluded.entry(rule.clone()).or_default() += count;
+            add(self.excluded.entry(rule.clone()).or_default(), *count);
         }
         for (reason, count) in &other.skipped {
-            *self.skipped.entry(*reason).or_default() += count;
+            add(self.skipped.entry(*reason).or_default(), *count);
         }
     }
 }
@@ -276,13 +281,17 @@ pub fn rfc3339(stamp: Stamp) -> String {
 
 /// Reads what [`rfc3339`] writes.
 pub fn parse_rfc3339(text: &str) -> Option<Stamp> {
+    let nsec = |frac: &str| {
+        let is_plain = frac.len() == 9 && frac.bytes().all(|byte| byte.is_ascii_digit());
+        if is_plain { frac.parse().ok() } else { None }
+    };
     if let Some(rest) = text.strip_prefix('@') {
-        let (sec, nsec) = rest.split_once('.')?;
-        return Some(Stamp { sec: sec.parse().ok()?, nsec: nsec.parse().ok()? });
+        let (sec, frac) = rest.split_once('.')?;
+        return Some(Stamp { sec: sec.parse().ok()?, nsec: nsec(frac)? });
     }
     let (whole, frac) = text.strip_suffix('Z')?.split_once('.')?;
     let time: jiff::Timestamp = format!("{whole}Z").parse().ok()?;
-    (frac.len() == 9).then_some(Stamp { sec: time.as_second(), nsec: frac.parse().ok()? })
+    Some(Stamp { sec: time.as_second(), nsec: nsec(frac)? })
 }
 
 /// The kind that [`Member::type`] names.

@@ -118,3 +118,12 @@ fn nothing_comes_after_an_error() {
     assert!(reader.next().unwrap().is_err());
     assert!(reader.next().is_none() && reader.range_end().is_none());
 }
+
+#[test]
+fn counts_beyond_all_numbers_do_not_add_up_and_do_no_harm() {
+    let mut counts = Counts { seen: 7, clean: u64::MAX, changed: 1, ..Counts::default() };
+    counts.excluded.insert("own".to_owned(), u64::MAX);
+    assert!(!counts.adds_up());
+    counts.add(&counts.clone());
+    assert_eq!((counts.clean, counts.excluded["own"], counts.seen), (u64::MAX, u64::MAX, 14));
+}

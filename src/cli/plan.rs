@@ -4,13 +4,12 @@ mod report;
 
 use super::{Failed, json_line};
 use crate::{
-    archive::{cut, entry::Walked},
+    archive::cut,
     catalog::{Catalog, CatalogError, PackedRow, Sealed},
     config::Settings,
     durable,
     fate::{Chain, Trouble},
     name::SourceName,
-    path::SourcePath,
     pipeline::{self, Forecast, Forecaster, Keep, NotNow, SourceSpec},
     units::{Bandwidth, ByteSize},
 };
@@ -165,8 +164,8 @@ impl<'a> Planning<'a> {
     }
 
     fn show(&self, piece: &cut::Plan) -> Result<(), Failed> {
-        let path = |path: Option<&SourcePath>| path.map(SourcePath::display).unwrap_or_default();
-        let (first, last) = (path(piece.items.first().map(Walked::path)), path(piece.last()));
+        let first = piece.items.first().map(|item| item.path().display()).unwrap_or_default();
+        let last = piece.last().map(|path| path.display()).unwrap_or_default();
         let seq = self.forecaster.so_far().pieces.len();
         let segment = piece.segment.as_ref();
         let mut out = stdout().lock();

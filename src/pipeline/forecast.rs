@@ -74,7 +74,7 @@ impl Forecast {
         self.pieces.push(plan.tar_size);
         self.segments += u64::from(plan.segment.is_some());
         // The file of segments is an item of each.
-        let is_told = |item: &&Walked| {
+        let is_told = |item: &Walked| {
             plan.segment.as_ref().is_none_or(|segment| segment.index == 1 || *item.path() != segment.file.path)
         };
         for item in plan.items.iter().filter(is_told) {
@@ -200,7 +200,7 @@ impl Forecaster {
         self.so_far.mounts_left_out.extend(self.cut.walk().mounts_left_out().iter().map(SourcePath::display));
         if let Some(plan) = &plan {
             self.so_far.add(plan);
-            self.position = place(plan).cloned();
+            self.position = place(plan);
         }
         Ok(plan)
     }
@@ -225,10 +225,10 @@ impl Forecaster {
 
 /// Behind which path a walk may begin after this piece: not between the segments of a file, and not behind what was
 /// skipped, which would be met again.
-fn place(plan: &Plan) -> Option<&SourcePath> {
+fn place(plan: &Plan) -> Option<SourcePath> {
     let is_between = plan.segment.as_ref().is_some_and(|segment| segment.index < segment.count);
     let last = plan.items.last().filter(|item| !is_between && !matches!(item, Walked::Skipped(_)))?;
-    Some(last.path())
+    Some(last.path().clone())
 }
 
 fn read(file: &Path) -> Result<Option<Progress>, Failure> {
@@ -250,7 +250,13 @@ fn read(file: &Path) -> Result<Option<Progress>, Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{archive::pack, compress, name::Compression, notice::Exception, upload};
+    use crate::{
+        archive::{items::Items, pack},
+        compress,
+        name::Compression,
+        notice::Exception,
+        upload,
+    };
     use tempfile::TempDir;
 
     fn world() -> (TempDir, Options) {
@@ -384,7 +390,8 @@ mod tests {
     fn what_cannot_be_listed_is_a_loss() {
         let exception =
             Exception { path: SourcePath::root(), reason: Reason::Denied, errno: None, detail: String::new() };
-        let plan = Plan { items: vec![Walked::Skipped(Box::new(exception))], tar_size: 1, members: 0, segment: None };
+        let mut plan = Plan { items: Items::default(), tar_size: 1, members: 0, segment: None };
+        plan.items.push(Walked::Skipped(Box::new(exception)));
         let mut found = Forecast::default();
         found.add(&plan);
         assert_eq!(found.lost(), 1);

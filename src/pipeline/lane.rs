@@ -10,6 +10,7 @@ use crate::{
         entry::{Entry, Walked},
         filter::Filter,
         header,
+        items::Items,
         manifest::Segment,
         pack::{Mark, MemberMark, PathField, SegmentChain},
         tree::{self, Pulse, SourceError, Tree},
@@ -172,9 +173,9 @@ impl Lane {
     }
 
     /// Takes back a plan of which not even the first entry fitted; `had_all`: into all the room that there is.
-    pub fn too_large(&mut self, items: Vec<Walked>, had_all: bool) {
+    pub fn too_large(&mut self, items: Items, had_all: bool) {
         let first = items.iter().find_map(|item| match item {
-            Walked::Entry(entry) => Some(entry.path.clone()),
+            Walked::Entry(entry) => Some(entry.path),
             _ => None,
         });
         self.hand_back(items);
@@ -184,7 +185,7 @@ impl Lane {
         self.roomy = true;
     }
 
-    pub fn hand_back(&mut self, items: Vec<Walked>) {
+    pub fn hand_back(&mut self, items: Items) {
         self.cut.hand_back(items);
     }
 }

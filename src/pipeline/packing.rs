@@ -10,6 +10,7 @@ use crate::{
     archive::{
         cut::{Plan, SegmentPlan},
         entry::{Kind, Walked},
+        items::Items,
         manifest::ExceptionLine,
         names::Names,
         pack::{self, Mark, MemberMark, Outcome, PackError, PackJob, PathField},
@@ -44,7 +45,7 @@ fn list_bound(plan: &Plan) -> u64 {
         Walked::Entry(entry) if entry.meta.kind == Kind::Symlink => entry.meta.size,
         _ => 0,
     };
-    let line = |item: &Walked| 420 + 2 * (item.path().as_bytes().len() as u64 + target(item));
+    let line = |item: Walked| 420 + 2 * (item.path().as_bytes().len() as u64 + target(&item));
     plan.items.iter().map(line).sum::<u64>() + 64 * 1024
 }
 
@@ -57,12 +58,14 @@ fn tar_bound(plan: &Plan, max_size: u64) -> u64 {
 /// not fit below the smallest caps, the last members are handed back.
 fn within_cap(ctx: &Context, lane: &mut Lane, mut plan: Plan) -> Plan {
     let most = ctx.staging.budget().most();
-    let mut handed_back = Vec::new();
+    let mut handed_back = Items::default();
     while plan.segment.is_none()
         && plan.items.len() > 1
         && Reservation::planned(tar_bound(&plan, ctx.options.pack.max_size), list_bound(&plan)).0 > most
     {
-        handed_back.splice(0..0, plan.items.split_off(plan.items.len() - plan.items.len().div_ceil(8)));
+        let mut last = plan.items.split_off(plan.items.len() - plan.items.len().div_ceil(8));
+        last.extend(handed_back);
+        handed_back = last;
     }
     if !handed_back.is_empty() {
         plan.members = plan.items.iter().filter(|item| matches!(item, Walked::Entry(_))).count() as u64;
@@ -127,7 +130,7 @@ pub fn pack_next(
         Err(Cannot::TooLarge(items)) => {
             // The cut now knows the true size. If not even all the room of a piece was enough, it makes segments.
             ctx.staging.budget().release(&id);
-            lane.too_large(items, tar_max == max_size);
+            lane.too_large(*items, tar_max == max_size);
             Ok(Packed::One)
         }
         Err(Cannot::Failed(failure)) => {
@@ -184,7 +187,7 @@ fn no_room(ctx: &Context, need: Reservation) -> Failure {
 }
 
 enum Cannot {
-    TooLarge(Vec<Walked>),
+    TooLarge(Box<Items>),
     Failed(Failure),
 }
 
@@ -209,7 +212,7 @@ fn pack_plan(
     tar_max: u64,
     from: Option<Mark>,
     replaces: Option<u32>,
-) -> Result<(Piece<PackedState>, Vec<Walked>), Cannot> {
+) -> Result<(Piece<PackedState>, Items), Cannot> {
     let begins_at = plan.items.first().map(|item| item.path().clone());
     let begins_at = begins_at.or_else(|| from.as_ref()?.place()).unwrap_or_else(SourcePath::root);
     let planned = Planned { begins_at, segment: plan.segment.clone(), replaces };

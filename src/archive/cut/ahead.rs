@@ -6,13 +6,21 @@
 
 use super::Limits;
 use crate::{
-    archive::entry::{Entry, Kind, Walked},
+    archive::{
+        entry::{Entry, Kind, Walked},
+        items::Items,
+    },
     path::SourcePath,
 };
 use std::collections::VecDeque;
 
+/// Slots for which there is always room.
+const SLOTS_MIN: usize = 4096;
+
 pub(super) struct Ahead {
     limits: Limits,
+    items: Items,
+    /// One for each item.
     slots: VecDeque<Slot>,
     /// Running number of the slot in front, from 1.
     head: u64,
@@ -27,7 +35,6 @@ pub(super) struct Ahead {
 }
 
 struct Slot {
-    item: Walked,
     /// Bytes of the headers of its ancestors.
     above: u64,
     /// Bytes of the member itself.
@@ -64,21 +71,30 @@ pub(super) struct Tree {
 
 impl Ahead {
     pub fn new(limits: Limits) -> Ahead {
-        Ahead { limits, slots: VecDeque::new(), head: 1, open: Vec::new(), last: Vec::new(), size: 0, members: 0 }
+        Ahead {
+            limits,
+            items: Items::default(),
+            slots: VecDeque::new(),
+            head: 1,
+            open: Vec::new(),
+            last: Vec::new(),
+            size: 0,
+            members: 0,
+        }
     }
 
     pub fn len(&self) -> usize {
-        self.slots.len()
+        self.items.len()
     }
 
     pub fn front(&self) -> Option<&Walked> {
-        self.slots.front().map(|slot| &slot.item)
+        self.items.first()
     }
 
     /// The entry in front with the bytes above it and its own; `None` for a left-out item.
     pub fn front_entry(&self) -> Option<(&Entry, u64, u64)> {
-        match self.slots.front() {
-            Some(Slot { item: Walked::Entry(entry), above, own, .. }) => Some((entry, *above, *own)),
+        match (self.items.first()?, self.slots.front()?) {
+            (Walked::Entry(entry), slot) => Some((entry, slot.above, slot.own)),
             _ => None,
         }
     }
@@ -111,10 +127,11 @@ impl Ahead {
                 }
                 self.size += u128::from(own);
                 self.members += 1;
-                Slot { above, own, size: own, members: u64::from(!is_dir), item }
+                Slot { above, own, size: own, members: u64::from(!is_dir) }
             }
-            _ => Slot { above: 0, own: 0, size: 0, members: 0, item },
+            _ => Slot { above: 0, own: 0, size: 0, members: 0 },
         };
+        self.items.push(item);
         self.slots.push_back(slot);
     }
 
@@ -124,17 +141,19 @@ impl Ahead {
     }
 
     pub fn pop(&mut self) -> Option<Walked> {
-        let slot = self.slots.pop_front()?;
+        let item = self.items.pop()?;
+        self.slots.pop_front();
         self.head += 1;
-        Some(slot.item)
+        if self.slots.is_empty() {
+            self.slots.shrink_to(SLOTS_MIN);
+        }
+        Some(item)
     }
 
     /// Puts everything in front of `again`, in order, and forgets it.
-    pub fn put_back(&mut self, again: &mut VecDeque<Walked>) {
-        while let Some(slot) = self.slots.pop_back() {
-            again.push_front(slot.item);
-        }
-        *self = Ahead::new(self.limits);
+    pub fn put_back(&mut self, again: &mut VecDeque<Items>) {
+        let Ahead { items, .. } = std::mem::replace(self, Ahead::new(self.limits));
+        again.push_front(items);
     }
 
     /// Closes the directories that `item` lies not in.

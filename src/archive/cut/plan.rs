@@ -1,7 +1,10 @@
 //! What a cut yields.
 
 use crate::{
-    archive::entry::{Entry, Walked},
+    archive::{
+        entry::{Entry, Walked},
+        items::Items,
+    },
     path::SourcePath,
 };
 
@@ -24,7 +27,7 @@ pub struct SegmentPlan {
 pub struct Plan {
     /// In walk order. Of a segment exactly one entry, the whole file; the first segment may have left-out items
     /// before it, and the last one those that follow the file.
-    pub items: Vec<Walked>,
+    pub items: Items,
     /// Estimate of the whole tar: ancestors of the first entry, all entries, and [`TAR_END`](super::TAR_END). More than
     /// `max_size` only where a single unit is and cannot be parted, and in a resumed draft.
     pub tar_size: u64,
@@ -35,7 +38,7 @@ pub struct Plan {
 
 impl Plan {
     /// The entry whose ancestors the piece needs.
-    pub fn first_entry(&self) -> Option<&Entry> {
+    pub fn first_entry(&self) -> Option<Entry> {
         self.items.iter().find_map(|item| match item {
             Walked::Entry(entry) => Some(entry),
             _ => None,
@@ -43,7 +46,7 @@ impl Plan {
     }
 
     /// The last path that was seen for this piece: the next one begins after it.
-    pub fn last(&self) -> Option<&SourcePath> {
-        self.items.last().map(Walked::path)
+    pub fn last(&self) -> Option<SourcePath> {
+        self.items.last().map(|item| item.path().clone())
     }
 }

@@ -1,5 +1,6 @@
 //! Reads ahead, and gives pages back after use, so that months of reading do not push everything else out of memory.
 
+use crate::durable::forget_cached;
 use rustix::fs::{Advice, fadvise};
 use std::{fs::File, num::NonZeroU64};
 
@@ -36,7 +37,7 @@ impl<'a> Cache<'a> {
             self.ahead += len;
         }
         if at >= self.behind + STEP {
-            let _ = fadvise(self.file, self.behind, NonZeroU64::new(at - self.behind), Advice::DontNeed);
+            forget_cached(self.file, self.behind, at - self.behind);
             self.behind = at;
         }
     }
@@ -45,6 +46,6 @@ impl<'a> Cache<'a> {
 impl Drop for Cache<'_> {
     fn drop(&mut self) {
         // To the end of the file, as only whole pages are given back.
-        let _ = fadvise(self.file, self.behind, None, Advice::DontNeed);
+        forget_cached(self.file, self.behind, 0);
     }
 }

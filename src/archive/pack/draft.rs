@@ -1,8 +1,7 @@
 //! A file of ours that grows: hashed as it is written, and able to go back to an earlier point.
 
 use super::PackError;
-use crate::durable::Growing;
-use rustix::fs::{Advice, fadvise};
+use crate::durable::{Growing, forget_cached};
 use sha2::{Digest, Sha256};
 use std::{
     fs::File,
@@ -143,8 +142,7 @@ impl Draft {
     pub fn sync(&mut self) -> Result<(), PackError> {
         self.flush()?;
         self.file.sync_all().map_err(|source| PackError::Write { what: self.what, source })?;
-        // Only a hint.
-        let _ = fadvise(&self.file, 0, None, Advice::DontNeed);
+        forget_cached(&self.file, 0, 0);
         Ok(())
     }
 

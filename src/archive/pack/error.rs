@@ -1,7 +1,7 @@
 //! What ends the packing of a piece. What spoils one entry only is an exception in its record instead.
 
 use crate::{
-    archive::{content::OpenError, entry::Walked},
+    archive::{content::OpenError, items::Items},
     fate::{Fate, Fateful, Stopped, Trouble},
 };
 use std::io;
@@ -27,7 +27,7 @@ pub enum PackError {
     #[error("The first file of the piece needs {needs} bytes, more than a piece may have")]
     TooLarge {
         /// All items of the plan, that file with its metadata of now.
-        handed_back: Vec<Walked>,
+        handed_back: Box<Items>,
         /// Bytes of a tar that holds it, with headers, ancestors and end. More than an estimate says when the file has large
         /// xattrs: it must be cut into segments even if it seems to fit.
         needs: u64,

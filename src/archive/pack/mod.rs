@@ -37,6 +37,7 @@ use super::{
     cut::Plan,
     entry::{Entry, Kind, Walked},
     header::END_LEN,
+    items::Items,
     manifest::{ExceptionLine, Segment},
     names::Names,
 };
@@ -91,7 +92,7 @@ pub struct PackJob<'a> {
 pub struct Outcome {
     pub packed: Packed,
     /// Items that did not fit any more, the first with its metadata of now.
-    pub handed_back: Vec<Walked>,
+    pub handed_back: Items,
 }
 
 /// Packs one piece. Afterwards tar and list are complete and durable; their names are the caller's business.
@@ -103,7 +104,8 @@ pub fn pack(job: PackJob<'_>) -> Result<Outcome, PackError> {
 type ReadAt<'a> = &'a dyn Fn(&File, &mut [u8], u64) -> io::Result<usize>;
 
 fn pack_reading<'a>(mut job: PackJob<'a>, read_at: ReadAt<'a>) -> Result<Outcome, PackError> {
-    let plan = std::mem::replace(&mut job.plan, Plan { items: vec![], tar_size: 0, members: 0, segment: None });
+    let plan =
+        std::mem::replace(&mut job.plan, Plan { items: Items::default(), tar_size: 0, members: 0, segment: None });
     Packer::new(job, &plan, read_at)?.run(plan)
 }
 
@@ -197,29 +199,30 @@ impl<'a> Packer<'a> {
         let file = segment.as_ref().map(|segment| &segment.file.path);
         // The plan of a segment may name its file among the items, or not.
         if let Some(segment) = &segment
-            && !plan.items.iter().any(|item| is_entry(item, file))
+            && !plan.items.iter().any(|item| is_entry(&item, file))
         {
             self.segment(segment)?;
         }
-        for at in 0..plan.items.len() {
+        for (at, item) in plan.items.iter().enumerate() {
             if (self.stop)() {
                 return Err(PackError::Stopped);
             }
-            self.content.beat(plan.items[at].path());
-            self.drop_unless(Some(&plan.items[at]))?;
+            self.content.beat(item.path());
+            self.drop_unless(Some(&item))?;
             let step = match &segment {
-                Some(segment) if is_entry(&plan.items[at], file) => self.segment(segment)?,
-                _ => self.item(&plan.items[at])?,
+                Some(segment) if is_entry(&item, file) => self.segment(segment)?,
+                _ => self.item(&item)?,
             };
             if let Step::Full { item, needs } = step {
-                plan.items[at] = item;
+                let mut handed_back = plan.items.split_off(at);
+                handed_back.replace_first(item);
                 if self.range.members == 0 {
-                    return Err(PackError::TooLarge { handed_back: plan.items, needs });
+                    plan.items.extend(handed_back);
+                    return Err(PackError::TooLarge { handed_back: plan.items.into(), needs });
                 }
-                let handed_back = plan.items.split_off(at);
                 return Ok(Outcome { packed: self.finish(None)?, handed_back });
             }
-            self.range.position = Some(plan.items[at].path().into());
+            self.range.position = Some(item.path().into());
             if at + 1 < plan.items.len() && segment.is_none() {
                 self.mark_if_due()?;
             }
@@ -230,7 +233,7 @@ impl<'a> Packer<'a> {
             offset: segment.offset,
             file_size: segment.file.meta.size,
         });
-        Ok(Outcome { packed: self.finish(segment)?, handed_back: Vec::new() })
+        Ok(Outcome { packed: self.finish(segment)?, handed_back: Items::default() })
     }
 
     fn item(&mut self, item: &Walked) -> Result<Step, PackError> {

@@ -251,7 +251,7 @@ fn model_segments(
 
 pub fn as_naive(plan: &Plan) -> Naive {
     let segment = plan.segment.as_ref().map(|segment| (segment.index, segment.count));
-    (plan.items.clone(), u128::from(plan.tar_size), plan.members as usize, segment)
+    (plan.items.to_vec(), u128::from(plan.tar_size), plan.members as usize, segment)
 }
 
 pub type Never = std::convert::Infallible;
@@ -276,11 +276,11 @@ pub fn rest_of<W: Iterator<Item = Result<Walked, Never>>>(mut cut: Cut<W>) -> Ve
 
 /// The walk that these plans came from: the entry of a segmented file stands in each of its plans.
 pub fn joined(plans: &[Plan]) -> Walk {
-    plans.iter().flat_map(new_items).cloned().collect()
+    plans.iter().flat_map(new_items).collect()
 }
 
 /// The items of a plan that were in none before.
-pub fn new_items(plan: &Plan) -> &[Walked] {
+pub fn new_items(plan: &Plan) -> Walk {
     let repeated = plan.segment.as_ref().is_some_and(|segment| segment.index > 1);
-    &plan.items[usize::from(repeated)..]
+    plan.items.to_vec().split_off(usize::from(repeated))
 }

@@ -230,10 +230,12 @@ fn second_segment(bench: &mut Bench) -> (SegmentPlan, Packed) {
         len: len.min(5 * MIB as u64 - u64::from(index - 1) * len),
         file: file.clone(),
     };
-    let first = bench.pack_plan(Plan { items: vec![], tar_size: 0, members: 1, segment: Some(plan(1)) }).unwrap();
+    let first =
+        bench.pack_plan(Plan { items: vec![].into(), tar_size: 0, members: 1, segment: Some(plan(1)) }).unwrap();
     bench.chain = first.packed.chain;
     bench.marks.take();
-    let second = bench.pack_plan(Plan { items: vec![], tar_size: 0, members: 1, segment: Some(plan(2)) }).unwrap();
+    let second =
+        bench.pack_plan(Plan { items: vec![].into(), tar_size: 0, members: 1, segment: Some(plan(2)) }).unwrap();
     (plan(2), second.packed)
 }
 
@@ -251,7 +253,8 @@ fn a_segment_goes_on_from_any_mark_with_the_same_bytes_also_after_another_mount(
         plan.file.meta.dev += 1;
         mark.member.as_mut().unwrap().file.meta.dev += 1;
         bench.from = Some(mark);
-        let again = bench.pack_plan(Plan { items: vec![], tar_size: 0, members: 1, segment: Some(plan) }).unwrap();
+        let again =
+            bench.pack_plan(Plan { items: vec![].into(), tar_size: 0, members: 1, segment: Some(plan) }).unwrap();
         assert_eq!(again.packed, whole);
         assert!(fs::read(bench.tar()).unwrap() == tar);
     }
@@ -265,7 +268,8 @@ fn a_segment_whose_file_is_gone_meanwhile_keeps_what_was_read() {
     let copied = mark.member.as_ref().unwrap().copied.as_ref().unwrap().len;
     crash(&mut bench, &mark);
     sh("rm large", &bench.root());
-    let packed = bench.pack_plan(Plan { items: vec![], tar_size: 0, members: 1, segment: Some(plan) }).unwrap().packed;
+    let packed =
+        bench.pack_plan(Plan { items: vec![].into(), tar_size: 0, members: 1, segment: Some(plan) }).unwrap().packed;
     assert_eq!(exceptions(&packed), [(Reason::Damaged, "large".to_owned())]);
     let mut wanted = noise(5 * MIB)[2 * MIB..][..copied as usize].to_vec();
     wanted.resize(2 * MIB, 0);
@@ -293,7 +297,8 @@ fn a_segment_that_could_not_be_opened_before_a_restart_is_never_told_as_clean() 
         Some(Box::new(
             move |_| if is_denied.get() { Err(OpenError::from(io::Error::from_raw_os_error(13))) } else { Ok(()) },
         ));
-    let segment = |plan: &SegmentPlan| Plan { items: vec![], tar_size: 0, members: 1, segment: Some(plan.clone()) };
+    let segment =
+        |plan: &SegmentPlan| Plan { items: vec![].into(), tar_size: 0, members: 1, segment: Some(plan.clone()) };
     let zeros = bench.pack_plan(segment(&plan)).unwrap().packed;
     assert_eq!(exceptions(&zeros), [(Reason::Damaged, "large".to_owned())]);
     let marks = bench.marks.take();
@@ -322,7 +327,7 @@ fn what_goes_on_never_takes_more_than_a_piece_may_have() {
     let rest = rest(&bench, &mark);
     let outcome = bench.pack_items(rest).unwrap();
     assert!(outcome.packed.tar_size <= bench.options.max_size, "{}", outcome.packed.tar_size);
-    assert_eq!(outcome.handed_back[0].path(), &path("large"));
+    assert_eq!(outcome.handed_back.first().unwrap().path(), &path("large"));
 }
 
 #[test]
@@ -330,7 +335,8 @@ fn what_failed_for_a_while_in_a_segment_is_read_again_after_a_restart() {
     let mut bench = bench();
     let (plan, whole) = second_segment(&mut bench);
     bench.marks.take();
-    let segment = |plan: &SegmentPlan| Plan { items: vec![], tar_size: 0, members: 1, segment: Some(plan.clone()) };
+    let segment =
+        |plan: &SegmentPlan| Plan { items: vec![].into(), tar_size: 0, members: 1, segment: Some(plan.clone()) };
     let (opened, is_bad) = (Cell::new(0), Rc::new(Cell::new(true)));
     let (bad, bad_too) = (is_bad.clone(), is_bad.clone());
     bench.content.before_open = Some(Box::new(move |_| match opened.replace(opened.get() + 1) {

@@ -190,11 +190,11 @@ impl<'h> Bench<'h> {
     }
 
     fn pack(&self) -> Result<Outcome, PackError> {
-        self.pack_plan(Plan { items: walk(&self.root()), tar_size: 0, members: 0, segment: None })
+        self.pack_plan(Plan { items: walk(&self.root()).into(), tar_size: 0, members: 0, segment: None })
     }
 
     fn pack_items(&self, items: Vec<Walked>) -> Result<Outcome, PackError> {
-        self.pack_plan(Plan { items, tar_size: 0, members: 0, segment: None })
+        self.pack_plan(Plan { items: items.into(), tar_size: 0, members: 0, segment: None })
     }
 
     fn pack_plan(&self, plan: Plan) -> Result<Outcome, PackError> {
@@ -202,7 +202,7 @@ impl<'h> Bench<'h> {
     }
 
     fn pack_content(&self, content: &dyn Content, items: Vec<Walked>) -> Result<Outcome, PackError> {
-        self.pack_from(content, Plan { items, tar_size: 0, members: 0, segment: None })
+        self.pack_from(content, Plan { items: items.into(), tar_size: 0, members: 0, segment: None })
     }
 
     fn pack_from(&self, content: &dyn Content, plan: Plan) -> Result<Outcome, PackError> {

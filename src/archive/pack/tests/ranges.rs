@@ -114,14 +114,14 @@ fn what_does_not_fit_is_handed_back_with_its_size_of_now() {
     assert_eq!(bench.pack_items(items.clone()).unwrap().packed.tar_size, bench.options.max_size);
     bench.options.max_size -= 1;
     let outcome = bench.pack_items(items.clone()).unwrap();
-    assert_eq!(outcome.handed_back, items[3..]);
+    assert_eq!(outcome.handed_back.to_vec(), items[3..]);
     assert_eq!(outcome.packed.range.position.unwrap().get().unwrap(), path("b"));
     // One that has grown since the walk.
     bench.options.max_size = all + END_LEN;
     bench.write("b", [1; 3000]);
     let outcome = bench.pack_items(items.clone()).unwrap();
     assert_eq!(outcome.handed_back.len(), 2);
-    let Walked::Entry(entry) = &outcome.handed_back[0] else { panic!() };
+    let Some(Walked::Entry(entry)) = outcome.handed_back.first() else { panic!() };
     assert_eq!((entry.path.clone(), entry.meta.size), (path("b"), 3000));
     assert!(outcome.packed.tar_size <= bench.options.max_size);
     bench.options.max_size = 1 << 40;
@@ -138,7 +138,7 @@ fn a_file_larger_than_a_piece_is_handed_back_alone() {
     let items = walk(&bench.root()).split_off(2);
     match bench.pack_items(items.clone()) {
         Err(PackError::TooLarge { handed_back, needs }) => {
-            assert_eq!(handed_back, items);
+            assert_eq!(handed_back.to_vec(), items);
             let Walked::Entry(entry) = &items[0] else { panic!() };
             let above = ancestor(&SourcePath::root()) + ancestor(&path("a"));
             assert_eq!(needs, above + estimate(entry) + END_LEN);

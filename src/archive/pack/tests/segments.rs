@@ -23,7 +23,7 @@ fn segments(
         let len = LEN.min(file.meta.size - offset);
         let items = if listed { vec![Walked::Entry(file.clone())] } else { vec![] };
         let segment = Some(SegmentPlan { index, count, offset, len, file: file.clone() });
-        let packed = bench.pack_plan(Plan { items, tar_size: 0, members: 1, segment }).unwrap().packed;
+        let packed = bench.pack_plan(Plan { items: items.into(), tar_size: 0, members: 1, segment }).unwrap().packed;
         // What a restart would find in the record.
         let packed: Packed = serde_json::from_str(&serde_json::to_string(&packed).unwrap()).unwrap();
         bench.chain = packed.chain.clone().filter(|_| has_chain);
@@ -148,7 +148,7 @@ fn want_of_descriptors_is_never_told_of_a_segment() {
         }));
         let file = Entry { path: path("big/F"), meta: lstat(&bench.root().join("big/F")).unwrap() };
         let segment = Some(SegmentPlan { index: 1, count: 3, offset: 0, len: LEN, file });
-        let plan = Plan { items: vec![], tar_size: 0, members: 1, segment };
+        let plan = Plan { items: vec![].into(), tar_size: 0, members: 1, segment };
         assert!(matches!(bench.pack_plan(plan), Err(PackError::Exhausted(_))), "{which}");
     }
 }
