@@ -1,7 +1,7 @@
 //! The real binary, killed, cut short and its disk corrupted, and after each of that the same question: does one
 //! more run, without any operator, end with every entry of the source in the vault exactly once?
 //!
-//! `crash/campaign.sh` does at length what the tests here do in samples.
+//! `campaign.sh` does at length what the tests here do in samples.
 
 #![expect(clippy::disallowed_methods, reason = "these tests play the operator and the bad disk, from outside")]
 
@@ -17,8 +17,14 @@ mod disk;
 mod inside;
 #[path = "crash/kills.rs"]
 mod kills;
+#[path = "crash/leaks.rs"]
+mod leaks;
+#[path = "crash/mounts.rs"]
+mod mounts;
 #[path = "crash/points.rs"]
 mod points;
+#[path = "crash/power.rs"]
+mod power;
 #[path = "crash/progress.rs"]
 mod progress;
 #[path = "crash/restored.rs"]

@@ -2,7 +2,8 @@
 
 use crate::{
     check::{Compare, assert_right, judge},
-    source::{self, Random, sh},
+    mounts::{Disk, XFS, cannot_mount},
+    source::{self, Random},
     world::{SMALLEST_CAP, Setup, World},
 };
 use std::{fs, os::unix::fs::MetadataExt, path::Path, thread, time::Duration};
@@ -66,37 +67,9 @@ fn staging_never_takes_more_than_its_cap() {
     }
 }
 
-/// A disk of its own for staging, of this size; gone with its world.
-struct SmallDisk<'a>(&'a World);
-
-impl<'a> SmallDisk<'a> {
-    /// XFS gives growing files blocks ahead of what is written.
-    fn xfs(world: &'a World) -> SmallDisk<'a> {
-        let make = "truncate -s 400M disk; mkfs.xfs -q disk; mkdir -m 700 staging; mount -o loop disk staging";
-        sh(&world.path(""), make);
-        SmallDisk(world)
-    }
-
-    fn mount(world: &'a World, bytes: u64) -> SmallDisk<'a> {
-        sh(&world.path(""), &format!("mkdir -m 700 staging; mount -t tmpfs -o size={bytes} none staging"));
-        SmallDisk(world)
-    }
-
-    fn grow(&self, bytes: u64) {
-        sh(&self.0.path(""), &format!("mount -o remount,size={bytes} staging"));
-    }
-}
-
-impl Drop for SmallDisk<'_> {
-    fn drop(&mut self) {
-        sh(&self.0.path(""), "umount staging");
-    }
-}
-
 #[test]
 fn staging_never_takes_more_than_its_cap_where_blocks_are_given_ahead() {
-    if !rustix::process::geteuid().is_root() {
-        println!("Only root can mount a disk: not tested");
+    if cannot_mount() {
         return;
     }
     let large = |root: &Path| {
@@ -109,7 +82,7 @@ fn staging_never_takes_more_than_its_cap_where_blocks_are_given_ahead() {
         let cap = 8 * SMALLEST_CAP;
         let setup = Setup { encrypted, cap, max_size: "8MiB", ..Setup::default() };
         let world = World::at(tempfile::TempDir::new().unwrap(), setup, large);
-        let _disk = SmallDisk::xfs(&world);
+        let _disk = Disk::image(&world, XFS, &["staging"]);
         let (highest, samples) = highest(&world);
         let part = highest as f64 / world.setup.cap as f64;
         println!("on XFS, encrypted {encrypted}: max/cap {part:.3}, {samples} samples");
@@ -119,13 +92,12 @@ fn staging_never_takes_more_than_its_cap_where_blocks_are_given_ahead() {
 
 #[test]
 fn a_full_disk_ends_a_run_with_the_queue_kept_and_room_lets_it_go_on() {
-    if !rustix::process::geteuid().is_root() {
-        println!("Only root can mount a small disk: not tested");
+    if cannot_mount() {
         return;
     }
     for bytes in [4 << 10, 100 << 10, 700 << 10, 1200 << 10, 1900 << 10] {
         let world = World::new(Setup { cap: 64 << 20, ..Setup::default() }, source::mixed);
-        let disk = SmallDisk::mount(&world, bytes);
+        let disk = Disk::memory(&world, bytes, &["staging"]);
         let ran = world.run();
         assert_eq!(ran.code, Some(6), "{bytes}: {}", ran.log);
         let told = ran.log.lines().find(|line| line.contains("ERROR") && line.contains("No space left on device"));

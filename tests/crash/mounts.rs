@@ -1,0 +1,103 @@
+//! Disks of their own for some directories of a world.
+
+use crate::{source::sh, world::World};
+use std::{path::Path, process::Command, thread, time::Duration};
+
+/// Mounted on `disk` of its world, with these directories of the world on it; gone before its world is.
+pub struct Disk<'a> {
+    world: &'a World,
+    mount: String,
+    dirs: &'static [&'static str],
+}
+
+pub const EXT4: &str = "truncate -s 64M image; mkfs.ext4 -q image";
+/// The smallest that it still makes.
+pub const XFS: &str = "truncate -s 300M image; mkfs.xfs -q image";
+
+/// Tells that a test is left out where nothing can be mounted.
+pub fn cannot_mount() -> bool {
+    let cannot = !rustix::process::geteuid().is_root();
+    if cannot {
+        println!("Only root can mount a disk: not tested");
+    }
+    cannot
+}
+
+impl<'a> Disk<'a> {
+    /// A filesystem that this script makes in the file `image`.
+    pub fn image(world: &'a World, make: &str, dirs: &'static [&'static str]) -> Disk<'a> {
+        sh(&world.path(""), make);
+        Disk::new(world, "mount -o loop image disk".to_owned(), dirs)
+    }
+
+    /// Of so many bytes, in memory.
+    pub fn memory(world: &'a World, bytes: u64, dirs: &'static [&'static str]) -> Disk<'a> {
+        Disk::new(world, format!("mount -t tmpfs -o size={bytes} none disk"), dirs)
+    }
+
+    fn new(world: &'a World, mount: String, dirs: &'static [&'static str]) -> Disk<'a> {
+        let disk = Disk { world, mount, dirs };
+        sh(&world.path(""), &format!("mkdir disk; {}", disk.mount));
+        for dir in dirs {
+            sh(&world.path(""), &format!("mkdir -m 700 disk/{dir}; mkdir -p -m 700 {dir}"));
+        }
+        disk.bind();
+        disk
+    }
+
+    fn bind(&self) {
+        for dir in self.dirs {
+            sh(&self.world.path(""), &format!("mount --bind disk/{dir} {dir}"));
+        }
+    }
+
+    /// Where the filesystem itself is.
+    pub fn path(&self) -> std::path::PathBuf {
+        self.world.path("disk")
+    }
+
+    pub fn remount(&self, options: &str) {
+        sh(&self.world.path(""), &format!("mount -o remount,{options} disk"));
+    }
+
+    /// Gives a filesystem in memory more room.
+    pub fn grow(&self, bytes: u64) {
+        self.remount(&format!("size={bytes}"));
+    }
+
+    /// What makes the filesystem forget all that is not on the disk, and refuse everything from then on.
+    pub fn cut(&self) -> String {
+        format!("xfs_io -x -c shutdown {}", self.path().display())
+    }
+
+    /// After a cut: what a machine finds when it starts again.
+    pub fn restart(&self) {
+        self.unmount();
+        sh(&self.world.path(""), &self.mount);
+        self.bind();
+    }
+
+    fn unmount(&self) {
+        for dir in self.dirs.iter().rev().chain(&["disk"]) {
+            unmount(&self.world.path(dir));
+        }
+    }
+}
+
+/// What was killed just now may still hold it.
+fn unmount(path: &Path) {
+    for _ in 0..100 {
+        if Command::new("umount").arg("-q").arg(path).status().unwrap().success() {
+            return;
+        }
+        thread::sleep(Duration::from_millis(50));
+    }
+    let _ = Command::new("umount").arg("-l").arg(path).status();
+    println!("{path:?} was still in use");
+}
+
+impl Drop for Disk<'_> {
+    fn drop(&mut self) {
+        self.unmount();
+    }
+}
