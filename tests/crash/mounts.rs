@@ -11,6 +11,8 @@ pub struct Disk<'a> {
 }
 
 pub const EXT4: &str = "truncate -s 64M image; mkfs.ext4 -q image";
+/// All of it for whoever is root, too.
+pub const SMALL: &str = "truncate -s 64M image; mkfs.ext4 -q -m 0 image";
 /// The smallest that it still makes.
 pub const XFS: &str = "truncate -s 300M image; mkfs.xfs -q image";
 
@@ -60,9 +62,19 @@ impl<'a> Disk<'a> {
         sh(&self.world.path(""), &format!("mount -o remount,{options} disk"));
     }
 
-    /// Gives a filesystem in memory more room.
-    pub fn grow(&self, bytes: u64) {
-        self.remount(&format!("size={bytes}"));
+    /// Takes all room but so many bytes, until [`Self::give_back`].
+    pub fn leave(&self, bytes: u64) {
+        // Who writes meanwhile may be faster, and then there is less to take.
+        let script = "for n in {1..200}; do
+                free=$(df -B1 --output=avail disk | tail -1)
+                (( free > BYTES )) || exit 0
+                fallocate -l $((free - BYTES)) disk/taken.$n 2>/dev/null || true
+            done";
+        sh(&self.world.path(""), &script.replace("BYTES", &bytes.to_string()));
+    }
+
+    pub fn give_back(&self) {
+        sh(&self.world.path(""), "rm -r disk/taken*");
     }
 
     /// What makes the filesystem forget all that is not on the disk, and refuse everything from then on.
