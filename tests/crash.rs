@@ -13,6 +13,8 @@ mod check_tests;
 mod corners;
 #[path = "crash/disk.rs"]
 mod disk;
+#[path = "crash/failing.rs"]
+mod failing;
 #[path = "crash/full.rs"]
 mod full;
 #[path = "crash/inside.rs"]

@@ -123,8 +123,7 @@ fn end_pass(ctx: &Context, pass: &PassRow) -> Result<(), Failure> {
 
     let lost: u64 = pieces.iter().map(|row| row.packed.lost).sum();
     ctx.catalog.end_pass(&pass.source, pass.pass, (ctx.clock)())?;
-    tree.forget()?;
-    index.forget()?;
+    // At once: a pass that has ended does not come here again, whatever fails from now on.
     ctx.count_lost(lost);
     ctx.tell(Notice::PassEnded {
         source: pass.source.to_string(),
@@ -135,6 +134,11 @@ fn end_pass(ctx: &Context, pass: &PassRow) -> Result<(), Failure> {
         lost,
         clean: lost == 0 && counts.adds_up(),
     });
+    let forget = || tree.forget().and_then(|()| index.forget());
+    if forget().is_err() {
+        // If this is not to be any more, the next start sweeps them.
+        let _ = persist(ctx, forget);
+    }
     ctx.bell.ring();
     // What the walk counted is held against what its pieces say they consumed.
     let walked = ctx.catalog.totals(&pass.source, pass.pass)?.walked;
@@ -287,7 +291,7 @@ impl PassObject<'_> {
                     return self.recognize(&receipt);
                 }
                 let made = self.seal(&mut seal, &sealed, write)?;
-                write_record(&self.record(), &made)?;
+                write_record(&self.record(), &made).map_err(|err| Failure::from(err).in_state())?;
                 made
             }
             Err(err) => return Err(err.into()),
@@ -350,7 +354,7 @@ impl PassObject<'_> {
 
     fn forget(&self) -> Result<(), Failure> {
         // The record first: what is left on the shelf of a pass that has ended goes at the next start.
-        durable::remove(&self.record())?;
+        durable::remove(&self.record()).map_err(|err| Failure::from(err).in_state())?;
         for encryption in [Encryption::OpenPgp, Encryption::None] {
             durable::remove(&self.ctx.staging.shelf_file::<Encrypted>(&self.file_name(encryption.suffix())))?;
         }

@@ -1,12 +1,15 @@
-/* crashpoint [-w] [-c SCRIPT] COUNT N COMMAND...
+/* crashpoint [-w] [-c SCRIPT] [-e ERRNO] COUNT N COMMAND...
  *
  * Runs COMMAND and kills it with SIGKILL when it is about to do the Nth change of names or flush to disk, counted
- * over all of its threads; with N = 0 never. Writes to the file COUNT how many it has seen, and the last one's name.
+ * over all of its threads; with N = 0 never. Writes to the file COUNT how many it has seen, and the name of the Nth,
+ * or of the last one.
  *
  * -w counts calls that create files and write to them, too; not those to standard output and error, nor those of up
  * to 8 bytes, by which threads wake each other.
  * -c runs a shell script at that point, while every thread stands still: the process goes on with nothing between
- * the script (which cuts the power of a disk, say) and its end.
+ * the script (which cuts the power of a disk, say) and its end. FILE names what the first argument is open on.
+ * -e fails that call with this error instead, and lets the command go on; other threads do not stop for a script.
+ *    This and FILE are made for x86-64 alone.
  *
  * `strace -e inject=...:when=N` counts per thread, and so never reaches most of the states that several threads
  * make together. */
@@ -24,6 +27,7 @@
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
+#include <sys/user.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -137,12 +141,45 @@ static void freeze(pid_t process, pid_t here) {
     }
 }
 
+/* Tells scripts which file the call is about, if its first argument is an open one. */
+static void name_file(pid_t thread) {
+#ifdef __x86_64__
+    struct user_regs_struct registers;
+    char link[64], path[4096];
+    ptrace(PTRACE_GETREGS, thread, 0, &registers);
+    snprintf(link, sizeof link, "/proc/%d/fd/%llu", thread, registers.rdi);
+    ssize_t len = readlink(link, path, sizeof path - 1);
+    path[len < 0 ? 0 : len] = 0;
+    setenv("FILE", path, 1);
+#else
+    (void)thread;
+#endif
+}
+
+/* Skips the call that this thread is about to do. */
+static void fail(pid_t thread, int error) {
+#ifdef __x86_64__
+    struct user_regs_struct registers;
+    ptrace(PTRACE_GETREGS, thread, 0, &registers);
+    registers.orig_rax = -1;
+    registers.rax = -error;
+    ptrace(PTRACE_SETREGS, thread, 0, &registers);
+#else
+    (void)thread, (void)error;
+#endif
+}
+
+static void run(const char *script) {
+    if (script && system(script)) fprintf(stderr, "crashpoint: %s failed\n", script);
+}
+
 int main(int argc, char **argv) {
-    int writes = 0, option;
+    int writes = 0, error = 0, option;
     const char *script = NULL, *last = "none";
-    while ((option = getopt(argc, argv, "+wc:")) != -1) {
+    while ((option = getopt(argc, argv, "+wc:e:")) != -1) {
         if (option == 'w') writes = 1;
         else if (option == 'c') script = optarg;
+        else if (option == 'e') error = atoi(optarg);
         else return 125;
     }
     argv += optind;
@@ -168,15 +205,19 @@ int main(int argc, char **argv) {
         if (event == PTRACE_EVENT_SECCOMP) {
             unsigned long point = 0;
             ptrace(PTRACE_GETEVENTMSG, pid, 0, &point);
-            if (point < POINTS) last = points[point].name;
+            if (point < POINTS && (seen < wanted || !wanted)) last = points[point].name;
             if (++seen == wanted) {
-                /* All threads at once, and this one before its call has begun. */
-                if (script) {
-                    freeze(child, pid);
-                    if (system(script)) fprintf(stderr, "crashpoint: %s failed\n", script);
+                name_file(pid);
+                if (error) {
+                    run(script);
+                    fail(pid, error);
+                } else {
+                    /* All threads at once, and this one before its call has begun. */
+                    if (script) freeze(child, pid);
+                    run(script);
+                    kill(child, SIGKILL);
+                    continue;
                 }
-                kill(child, SIGKILL);
-                continue;
             }
         }
         if (event || signal == SIGSTOP || signal == SIGTRAP) signal = 0;

@@ -11,8 +11,9 @@ pub struct Disk<'a> {
 }
 
 pub const EXT4: &str = "truncate -s 64M image; mkfs.ext4 -q image";
-/// All of it for whoever is root, too.
-pub const SMALL: &str = "truncate -s 64M image; mkfs.ext4 -q -m 0 image";
+/// All of it for whoever is root, too, and in blocks as larger ones have: where a page takes several blocks, a full disk
+/// ends whoever writes to a file through memory, as SQLite does to the index of its log, with SIGBUS.
+pub const SMALL: &str = "truncate -s 64M image; mkfs.ext4 -q -b 4096 -m 0 image";
 /// The smallest that it still makes.
 pub const XFS: &str = "truncate -s 300M image; mkfs.xfs -q image";
 
@@ -39,17 +40,17 @@ impl<'a> Disk<'a> {
 
     fn new(world: &'a World, mount: String, dirs: &'static [&'static str]) -> Disk<'a> {
         let disk = Disk { world, mount, dirs };
-        sh(&world.path(""), &format!("mkdir disk; {}", disk.mount));
-        for dir in dirs {
-            sh(&world.path(""), &format!("mkdir -m 700 disk/{dir}; mkdir -p -m 700 {dir}"));
-        }
-        disk.bind();
+        sh(&world.path(""), "mkdir disk");
+        disk.mount();
         disk
     }
 
-    fn bind(&self) {
+    /// Mounts what is there, and makes directories where it is new.
+    pub fn mount(&self) {
+        sh(&self.world.path(""), &self.mount);
         for dir in self.dirs {
-            sh(&self.world.path(""), &format!("mount --bind disk/{dir} {dir}"));
+            let bind = format!("mkdir -p -m 700 disk/{dir} {dir}; mount --bind disk/{dir} {dir}");
+            sh(&self.world.path(""), &bind);
         }
     }
 
@@ -85,11 +86,17 @@ impl<'a> Disk<'a> {
     /// After a cut: what a machine finds when it starts again.
     pub fn restart(&self) {
         self.unmount();
-        sh(&self.world.path(""), &self.mount);
-        self.bind();
+        self.mount();
     }
 
-    fn unmount(&self) {
+    /// Another disk in the place of this one, empty.
+    pub fn renew(&self, make: &str) {
+        self.unmount();
+        sh(&self.world.path(""), &format!("rm image; {make}"));
+        self.mount();
+    }
+
+    pub fn unmount(&self) {
         for dir in self.dirs.iter().rev().chain(&["disk"]) {
             unmount(&self.world.path(dir));
         }

@@ -32,7 +32,7 @@ fn cut_at(point: u64, make: &str, dirs: &'static [&'static str]) -> Interrupted 
         }
         wrong.extend(judge(&world, &after, Compare::Equal));
     }
-    Interrupted { ran, seen, last, wrong }
+    Interrupted { seen, last, wrong }
 }
 
 fn cuts(what: &str, make: &str, dirs: &'static [&'static str]) {
