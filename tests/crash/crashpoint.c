@@ -1,4 +1,4 @@
-/* crashpoint [-w] [-c SCRIPT] [-e ERRNO] COUNT N COMMAND...
+/* crashpoint [-w] [-m PART] [-c SCRIPT] [-e ERRNO] COUNT N COMMAND...
  *
  * Runs COMMAND and kills it with SIGKILL when it is about to do the Nth change of names or flush to disk, counted
  * over all of its threads; with N = 0 never. Writes to the file COUNT how many it has seen, and the name of the Nth,
@@ -9,7 +9,8 @@
  * -c runs a shell script at that point, while every thread stands still: the process goes on with nothing between
  * the script (which cuts the power of a disk, say) and its end. FILE names what the first argument is open on.
  * -e fails that call with this error instead, and lets the command go on; other threads do not stop for a script.
- *    This and FILE are made for x86-64 alone.
+ * -m counts only calls whose first argument is open on a file with this in its path.
+ * FILE, -e and -m are made for x86-64 alone.
  *
  * `strace -e inject=...:when=N` counts per thread, and so never reaches most of the states that several threads
  * make together. */
@@ -141,19 +142,21 @@ static void freeze(pid_t process, pid_t here) {
     }
 }
 
-/* Tells scripts which file the call is about, if its first argument is an open one. */
-static void name_file(pid_t thread) {
+/* The path of which the first argument of the call is an open file, or nothing. */
+static const char *file_of(pid_t thread) {
+    static char path[4096];
+    path[0] = 0;
 #ifdef __x86_64__
     struct user_regs_struct registers;
-    char link[64], path[4096];
+    char link[64];
     ptrace(PTRACE_GETREGS, thread, 0, &registers);
     snprintf(link, sizeof link, "/proc/%d/fd/%llu", thread, registers.rdi);
     ssize_t len = readlink(link, path, sizeof path - 1);
     path[len < 0 ? 0 : len] = 0;
-    setenv("FILE", path, 1);
 #else
     (void)thread;
 #endif
+    return path;
 }
 
 /* Skips the call that this thread is about to do. */
@@ -175,10 +178,11 @@ static void run(const char *script) {
 
 int main(int argc, char **argv) {
     int writes = 0, error = 0, option;
-    const char *script = NULL, *last = "none";
-    while ((option = getopt(argc, argv, "+wc:e:")) != -1) {
+    const char *script = NULL, *part = NULL, *last = "none";
+    while ((option = getopt(argc, argv, "+wm:c:e:")) != -1) {
         if (option == 'w') writes = 1;
         else if (option == 'c') script = optarg;
+        else if (option == 'm') part = optarg;
         else if (option == 'e') error = atoi(optarg);
         else return 125;
     }
@@ -202,12 +206,12 @@ int main(int argc, char **argv) {
             break;
         }
         int event = status >> 16, signal = WSTOPSIG(status);
-        if (event == PTRACE_EVENT_SECCOMP) {
+        if (event == PTRACE_EVENT_SECCOMP && (!part || strstr(file_of(pid), part))) {
             unsigned long point = 0;
             ptrace(PTRACE_GETEVENTMSG, pid, 0, &point);
             if (point < POINTS && (seen < wanted || !wanted)) last = points[point].name;
             if (++seen == wanted) {
-                name_file(pid);
+                setenv("FILE", file_of(pid), 1);
                 if (error) {
                     run(script);
                     fail(pid, error);

@@ -29,12 +29,11 @@ fn failed_at(point: u64, options: &[&str]) -> Interrupted {
     Interrupted { seen, last, wrong }
 }
 
-fn failures(what: &str, options: &[&str]) {
+fn failures(what: &str, options: &[&str], step: u64) {
     if cfg!(not(target_arch = "x86_64")) {
         println!("The tracer makes no call fail on this machine: not tested");
         return;
     }
-    let step = setting("ARCHIVER_FAIL_STEP", 491);
     let most = setting("ARCHIVER_FAIL_MOST", 3);
     let (count, violations) = campaign(what, (first(step), step, most), |point| failed_at(point, options));
     assert!(violations.is_empty(), "{}", violations.join("\n"));
@@ -43,17 +42,17 @@ fn failures(what: &str, options: &[&str]) {
 
 #[test]
 fn any_call_may_fail_once() {
-    failures("EIO once", &["-w", "-e", "5"]);
+    failures("EIO once", &["-w", "-e", "5"], setting("ARCHIVER_FAIL_STEP", 491));
 }
 
 /// Linux drops what it could not write: after a flush that failed, the next one says that all is well, and the file
-/// holds what was on the disk before. Only files of drafts, which were never flushed before.
-const DROP: &str = "case $FILE in */staging/tmp/*|*.new) \
-    dd if=/dev/zero of=\"$FILE\" bs=$(stat -c %s \"$FILE\") count=1 conv=notrunc status=none ;; esac";
+/// holds what was on the disk before. Drafts were never flushed before.
+const DROP: &str = "dd if=/dev/zero of=\"$FILE\" bs=$(stat -c %s \"$FILE\") count=1 conv=notrunc status=none";
 
 #[test]
 fn a_file_is_never_trusted_after_a_flush_that_failed() {
-    failures("EIO once, and what was written is gone", &["-c", DROP, "-e", "5"]);
+    let options = ["-m", "/staging/tmp/", "-c", DROP, "-e", "5"];
+    failures("EIO of a draft, and what was written is gone", &options, setting("ARCHIVER_FAIL_STEP_FLUSH", 23));
 }
 
 /// Of the shelves one, another in every run of the tests, or all.
@@ -150,4 +149,19 @@ fn a_disk_that_is_full_only_when_it_flushes_tears_nothing() {
     unmount();
     assert_eq!(wrong, Vec::<String>::new(), "{}", ran.log);
     assert!(!after.log.contains("Piece rotten"), "{}\n{}", ran.log, after.log);
+}
+
+#[test]
+fn the_end_of_a_pass_is_told_whatever_fails_behind_it() {
+    let flushes = ["-m", "/state/manifests/"];
+    let (_, points, _) = run_until_with(&World::new(Setup::default(), source::mixed), &flushes, 0);
+    // The last two are of records of what the pass sent last, that are removed.
+    for point in [points - 1, points] {
+        let world = World::new(Setup::default(), source::mixed);
+        let (ran, _, _) = run_until_with(&world, &[&flushes[..], &["-e", "5"]].concat(), point);
+        assert!(ran.code == Some(0) && ran.log.contains("Pass ended"), "{}", ran.log);
+        let told = ran.log.lines().filter(|line| line.contains("os error 5"));
+        assert!(told.clone().all(|line| line.contains("trouble=\"state\"")), "{}", ran.log);
+        assert_right(&world, Compare::Equal, "after it");
+    }
 }
