@@ -5,6 +5,8 @@
 
 #![expect(clippy::disallowed_methods, reason = "these tests play the operator and the bad disk, from outside")]
 
+#[path = "crash/catalog.rs"]
+mod catalog;
 #[path = "crash/check.rs"]
 mod check;
 #[path = "crash/check_tests.rs"]
@@ -23,6 +25,10 @@ mod inside;
 mod kills;
 #[path = "crash/leaks.rs"]
 mod leaks;
+#[path = "crash/leftovers.rs"]
+mod leftovers;
+#[path = "crash/limits.rs"]
+mod limits;
 #[path = "crash/mounts.rs"]
 mod mounts;
 #[path = "crash/points.rs"]

@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
-# faults.sh [SEED] [LEVEL]
+# faults.sh [SEED] [LEVEL] [CASES]
 #
 # What the tests do in samples, at length: processes killed, disks that die, fill up and lose power, hostile sources and a
 # network that fails. One line for each case: name, seed, injections, violations, seconds. LEVEL 1 takes a good hour, 2
-# about three, 3 a night with every point of a run; SEED makes it the same again. Ends with 1 if anything was violated.
+# about three, 3 a night with every point of a run; SEED makes it the same again, CASES is a pattern
+# of names. Ends with 1 if anything was violated.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-seed=${1:-$RANDOM} level=${2:-1}
+seed=${1:-$RANDOM} level=${2:-1} cases=${3:-}
 logs=$(mktemp -d)
 violated=0
 
@@ -17,16 +18,17 @@ step() {
     echo "${steps[level - 1]}"
 }
 
-# case NAME SECONDS TARGET FILTER [VARIABLE=VALUE…]: ends by itself, or after so many seconds, which is a violation.
+# case_of NAME SECONDS TARGET FILTER [VARIABLE=VALUE…]: ends by itself, or after so many seconds, which is a violation.
 # A test that failed is one as well, if nothing says that it found more.
 case_of() {
     local name=$1 seconds=$2 target=$3 filter=$4 log=$logs/$1 status=0 began=$SECONDS
     shift 4
+    [[ $name =~ $cases ]] || return 0
     env ARCHIVER_SEED="$seed" "$@" nice timeout -k 60 "$seconds" \
         cargo test --locked --test "$target" -- --nocapture --test-threads=1 "$filter" >"$log" 2>&1 || status=$?
     # Whoever counts says so: "…: 12 interruptions at …, 0 violations".
     local counts injections violations ran
-    counts=$(grep -aoE '[0-9]+ (interruptions|damages|cuts|kills|injections)\b.*[0-9]+ violations' "$log" || true)
+    counts=$(grep -aoE '[0-9]+ (interruptions|damages|seeds|cases|points|in [0-9]+ worlds)\b.*[0-9]+ violations' "$log" || true)
     injections=$(awk '{ sum += $1 } END { print sum + 0 }' <<<"$counts")
     violations=$(grep -oE '[0-9]+ violations' <<<"$counts" | awk '{ sum += $1 } END { print sum + 0 }')
     ran=$(grep -acE '^test .* \.\.\. |^(ok|FAILED)$' "$log" || true)
@@ -68,11 +70,12 @@ case_of disk-cap "$limit" crash disk::
 case_of disk-full "$limit" crash full:: ARCHIVER_FULL_ALL=1
 case_of disk-fails "$limit" crash failing:: "$first" ARCHIVER_FAIL_ALL=1 ARCHIVER_FAIL_MOST=1000000 \
     ARCHIVER_FAIL_STEP="$(step 43 13 1)" ARCHIVER_FAIL_STEP_FLUSH="$(step 5 1 1)"
-case_of leftovers "$limit" crash leftovers::
+case_of leftovers "$limit" crash leftovers:: ARCHIVER_LEFTOVERS_ALL=1
 case_of catalog "$limit" crash catalog::
-case_of limits "$limit" crash limits::
+case_of limits "$limit" crash limits:: ARCHIVER_LIMITS_STEP="$(step 3 1 1)"
 if has_test hostile; then
-    case_of hostile "$limit" hostile '' ARCHIVER_HOSTILE_LONG=1
+    case_of hostile "$limit" hostile '' \
+        ARCHIVER_SWAPS="$(step 10000 100000 1000000)" ARCHIVER_HOLES_GIB="$(step 4 64 1024)"
 fi
 case_of moving "$limit" moving ''
 case_of network "$limit" s3 '' ARCHIVER_CUTS="$(step 200 1000 3000)" ARCHIVER_KILLS="$(step 40 200 600)" \

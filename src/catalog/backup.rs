@@ -5,10 +5,13 @@ use crate::durable;
 use rusqlite::{Connection, OpenFlags};
 use std::path::{Path, PathBuf};
 
+/// End of its name.
+pub const COPY: &str = ".copy";
+
 impl Catalog {
     /// Where the copy of every day is: beside the catalog.
     pub fn copy_file(&self) -> PathBuf {
-        open::with_end(&self.inner.file, ".copy")
+        open::with_end(&self.inner.file, COPY)
     }
 
     /// Writes a copy of the catalog as it is now, checks it, and only then puts it in the place of the last one.

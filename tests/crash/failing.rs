@@ -95,7 +95,9 @@ fn a_disk_that_dies_ends_a_run_and_what_is_on_it_is_delivered_when_it_is_back() 
         return;
     }
     for make in [EXT4, XFS] {
-        dies(make, |disk| disk.restart());
+        dies(make, |disk| {
+            disk.restart();
+        });
     }
 }
 
