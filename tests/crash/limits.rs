@@ -21,7 +21,7 @@ fn within(option: &str, values: impl Iterator<Item = u64>, said: &[&str]) {
 }
 
 fn step() -> usize {
-    usize::try_from(setting("ARCHIVER_LIMITS_STEP", 13)).unwrap()
+    usize::try_from(setting("ARCHIVER_LIMITS_STEP", 20)).unwrap()
 }
 
 #[test]
