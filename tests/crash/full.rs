@@ -1,6 +1,7 @@
 //! Disks of staging and state that are full, out of inodes, or read-only for a while.
 
 use crate::{
+    catalog::stop_at,
     check::{Compare, judge},
     disk::highest,
     mounts::{Disk, SMALL, cannot_mount},
@@ -144,6 +145,24 @@ fn a_daemon_goes_on_by_itself_when_a_full_disk_has_room_again() {
         let wrong = goes_on(&world, class, FULL, || disk.leave(0), || disk.give_back());
         assert_eq!(wrong, Vec::<String>::new());
     }
+}
+
+#[test]
+fn a_daemon_that_starts_on_a_full_disk_of_the_state_waits_for_room() {
+    if cannot_mount() {
+        return;
+    }
+    let world = slow();
+    let disk = Disk::image(&world, SMALL, &["state"]);
+    stop_at(&world, 1);
+    disk.leave(0);
+    let mut running = world.start_daemon();
+    assert!(running.until(|running| running.log().contains("Will retry trouble=\"state\"")), "{}", running.log());
+    disk.give_back();
+    assert!(running.until(|running| running.log().contains("Pass ended")), "{}", running.log());
+    running.terminate();
+    let ran = Ran { code: running.code(), log: running.log() };
+    assert_eq!(judge(&world, &ran, Compare::Equal), Vec::<String>::new());
 }
 
 #[test]
