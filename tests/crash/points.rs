@@ -119,7 +119,7 @@ fn a_kill_at_any_point_with_encryption_loses_and_doubles_nothing() {
 #[test]
 fn a_kill_at_any_write_loses_and_doubles_nothing() {
     let step = setting("ARCHIVER_POINTS_STEP_WRITE", 397);
-    let most = setting("ARCHIVER_POINTS_MOST_WRITE", 6);
+    let most = setting("ARCHIVER_POINTS_MOST_WRITE", 3);
     let kills = kills("killed, writes too", &Setup::default(), &["-w"], (first(step), step, most));
     assert!(kills >= 1, "{kills} kills: the program is traced no more");
 }

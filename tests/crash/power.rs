@@ -39,7 +39,7 @@ fn cuts(what: &str, make: &str, dirs: &'static [&'static str]) {
     if cannot_mount() {
         return;
     }
-    let most = setting("ARCHIVER_POWER_CUTS", 3);
+    let most = setting("ARCHIVER_POWER_CUTS", 2);
     let step = setting("ARCHIVER_POWER_STEP", POINTS / most);
     let (count, violations) = campaign(what, (first(step), step, most), |point| cut_at(point, make, dirs));
     assert!(violations.is_empty(), "{}", violations.join("\n"));
