@@ -116,12 +116,11 @@ async fn serve(
     let mut signals = Signals::listen().map_err(|err| (1, format!("Cannot listen to signals: {err}")))?;
     let (stop, cancel) = (Stop::default(), CancellationToken::new());
     let stopped = |signal| (Finish { ended: Ended::Stopped, lost: 0 }, Some(signal));
-    let catalog = match open_catalog(settings, run, monitor.as_ref(), &mut signals).await? {
+    // Once something went there, a vault that is not there must never be made anew: it may only be unmounted.
+    let (catalog, is_known) = match open_catalog(settings, run, monitor.as_ref(), &mut signals).await? {
         Ok(catalog) => catalog,
         Err(signal) => return Ok(stopped(signal)),
     };
-    // Once something went there, a vault that is not there must never be made anew: it may only be unmounted.
-    let is_known = pipeline::is_vault_known(&catalog).map_err(|err| cannot(&err))?;
     let opening = vault::Opening { run, monitor: monitor.as_ref(), is_known };
     let vault = match vault::open(settings, &opening, &mut signals).await? {
         Ok(vault) => vault,
@@ -170,17 +169,19 @@ async fn serve(
     }
 }
 
-/// Opens the catalog. What may pass by itself, as a disk that is full, is waited for until a signal ends the waiting.
+/// Opens the catalog, and asks it whether the vault is known. What may pass by itself, as a disk that is full, is waited for until a signal ends the waiting.
 async fn open_catalog(
     settings: &Settings,
     run: &Run,
     monitor: &dyn Monitor,
     signals: &mut Signals,
-) -> Result<Result<Catalog, StopSignal>, CannotRun> {
+) -> Result<Result<(Catalog, bool), StopSignal>, CannotRun> {
     let (mut backoff, limit) = (Backoff::default(), Limit::of(run.once, run.give_up_after));
     loop {
-        let err = match Catalog::open(&settings.catalog_file()) {
-            Ok(catalog) => return Ok(Ok(catalog)),
+        let opened = Catalog::open(&settings.catalog_file());
+        let asked = opened.and_then(|catalog| pipeline::is_vault_known(&catalog).map(|is_known| (catalog, is_known)));
+        let err = match asked {
+            Ok(asked) => return Ok(Ok(asked)),
             Err(err) if err.fate() == Fate::Operator => return Err(cannot(&err)),
             Err(err) => err,
         };

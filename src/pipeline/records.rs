@@ -137,9 +137,9 @@ pub fn local_manifest(state: &Path, name: &PieceName) -> PathBuf {
 
 /// Writes one of the files that stay on this host. Gives its digest.
 pub fn keep_file(path: &Path, write: impl FnOnce(&mut dyn Write) -> Result<(), Failure>) -> Result<Digest, Failure> {
+    let tmp = path.with_extension("new");
     let keep = || {
         durable::create_dir(path.parent().expect("a file below the state lies in a directory"))?;
-        let tmp = path.with_extension("new");
         durable::remove(&tmp)?;
         let file = durable::create(&tmp)?;
         let mut out = HashingWriter::new(BufWriter::new(&file));
@@ -150,7 +150,11 @@ pub fn keep_file(path: &Path, write: impl FnOnce(&mut dyn Write) -> Result<(), F
         durable::publish(&file, &tmp, path)?;
         Ok(tally.digest())
     };
-    keep().map_err(Failure::in_state)
+    keep().map_err(|failure: Failure| {
+        // Nobody may come back to it, and on a full disk it takes room.
+        let _ = durable::remove(&tmp);
+        failure.in_state()
+    })
 }
 
 /// A manifest that could not be read.
