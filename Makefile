@@ -1,5 +1,6 @@
 # make rehearse DIR=…  the main job on a directory: pack, compress, encrypt, deliver, restore, compare
 # make check           all tests
+# make faults          the tests of kills, disks that fail, power cuts, hostile sources and networks at length; SEED= LEVEL=
 # make deps            what these need: Debian packages, and servers for tests; the others call it
 # make install         DESTDIR= PREFIX=/usr
 # make bench           ratios to tar | xz | gpg, to zstd and to restic, and of an upload to aws, s5cmd and rclone
@@ -11,6 +12,8 @@ DESTDIR ?=
 PREFIX ?= /usr
 DIR ?=
 CARGO ?= cargo
+SEED ?=
+LEVEL ?= 1
 
 # To build: a C compiler for what is bundled, nettle and clang's library for OpenPGP.
 # To test: the stock tools that must be able to read what we write.
@@ -26,7 +29,7 @@ BINARY := target/release/archiver
 # Debian's shell looks here for packages, and there for what was installed by hand.
 ZSH := $(if $(filter /usr,$(PREFIX)),vendor-completions,site-functions)
 
-.PHONY: build deps build-deps rehearse check bench install
+.PHONY: build deps build-deps rehearse check faults bench install
 
 build: build-deps
 	$(CARGO) build --release --locked
@@ -64,9 +67,13 @@ check: deps
 	$(CARGO) test --locked --no-fail-fast || status=$$?; \
 	exit $$status
 
+faults: deps
+	tests/faults.sh $(or $(SEED),$$RANDOM) $(LEVEL)
+
 bench: build
 	benches/speed.sh
 	benches/upload.sh
+	benches/scale.sh --quick
 
 # Builds only where nothing is built yet, so that root needs no Rust: `make build && sudo make install`.
 $(BINARY):

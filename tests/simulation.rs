@@ -11,6 +11,9 @@
 #[allow(dead_code)]
 #[path = "crash/check.rs"]
 mod check;
+#[allow(dead_code)]
+#[path = "crash/leaks.rs"]
+mod leaks;
 #[path = "simulation/life.rs"]
 mod life;
 #[path = "simulation/line.rs"]

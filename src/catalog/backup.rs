@@ -5,10 +5,13 @@ use crate::durable;
 use rusqlite::{Connection, OpenFlags};
 use std::path::{Path, PathBuf};
 
+/// End of its name.
+pub const COPY: &str = ".copy";
+
 impl Catalog {
     /// Where the copy of every day is: beside the catalog.
     pub fn copy_file(&self) -> PathBuf {
-        open::with_end(&self.inner.file, ".copy")
+        open::with_end(&self.inner.file, COPY)
     }
 
     /// Writes a copy of the catalog as it is now, checks it, and only then puts it in the place of the last one.
@@ -26,8 +29,7 @@ impl Catalog {
         if let Some(dir) = file.parent() {
             durable::create_dir(dir)?;
         }
-        let tmp = open::with_end(&file, ".new");
-        durable::remove(&tmp)?;
+        let tmp = draft_of(&file)?;
         // SQLite writes into an empty file that is there; it would create one that everybody can read.
         let draft = durable::create(&tmp)?;
         let name = tmp.to_str().ok_or_else(|| {
@@ -39,6 +41,19 @@ impl Catalog {
         durable::publish(&draft, &tmp, &file)?;
         Ok(())
     }
+
+    /// Removes what a kill left of the copy of a day. Nobody else may be making one.
+    pub fn sweep_copies(&self) -> Result<()> {
+        draft_of(&self.copy_file()).map(drop)
+    }
+}
+
+/// Where a copy is made, with nothing there: a journal that was left would be played back into the next one.
+fn draft_of(copy: &Path) -> Result<PathBuf> {
+    let tmp = open::with_end(copy, ".new");
+    durable::remove(&open::with_end(&tmp, "-journal"))?;
+    durable::remove(&tmp)?;
+    Ok(tmp)
 }
 
 fn check(copy: &Path) -> Result<()> {

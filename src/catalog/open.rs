@@ -21,8 +21,8 @@ use std::{
 /// How long a call waits for another process's transaction. Those are short; a checkpoint on a slow disk is not.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// What SQLite keeps beside the file while it is open, and after a crash.
-const BESIDE: [&str; 3] = ["-wal", "-shm", "-journal"];
+/// What SQLite keeps beside the file while it is open, and after a crash; and the copy of the last day.
+const BESIDE: [&str; 4] = ["-wal", "-shm", "-journal", super::backup::COPY];
 
 pub fn open(file: &Path) -> Result<(PathBuf, Connection)> {
     let file = absolute(file)?;
@@ -78,7 +78,8 @@ fn is_there(file: &Path) -> Result<bool> {
         Ok(_) => Ok(true),
         Err(err) if err.kind() != io::ErrorKind::NotFound => Err(durable::at("examine", file)(err).into()),
         Err(_) => {
-            // A log beside a new database would be replayed into it, and says that there was an old one.
+            // A log beside a new database would be replayed into it. All of them say that there was an old one, and who
+            // began a new one would forget what is under way and what was delivered.
             for end in BESIDE {
                 let beside = with_end(file, end);
                 if fs::symlink_metadata(&beside).is_ok() {

@@ -8,13 +8,13 @@ mod vault;
 use crate::{
     catalog::Catalog,
     config::Settings,
-    fate::{Chain, Fateful},
+    fate::{Chain, Fate, Fateful},
     log::Fan,
     notice::{Monitor, Notice},
-    pipeline::{self, AlwaysOpen, Clock, Ended, Finish, Parts, WindowGate},
+    pipeline::{self, AlwaysOpen, Backoff, Clock, Ended, Finish, Limit, Parts, WindowGate},
     report::{self, Mailer},
     staging::Stop,
-    upload::Gate,
+    upload::{Gate, chance},
 };
 use std::{sync::Arc, time::Duration};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -115,13 +115,16 @@ async fn serve(
 ) -> Result<(Finish, Option<StopSignal>), CannotRun> {
     let mut signals = Signals::listen().map_err(|err| (1, format!("Cannot listen to signals: {err}")))?;
     let (stop, cancel) = (Stop::default(), CancellationToken::new());
-    let catalog = Catalog::open(&settings.catalog_file()).map_err(|err| cannot(&err))?;
+    let stopped = |signal| (Finish { ended: Ended::Stopped, lost: 0 }, Some(signal));
     // Once something went there, a vault that is not there must never be made anew: it may only be unmounted.
-    let is_known = pipeline::is_vault_known(&catalog).map_err(|err| cannot(&err))?;
+    let (catalog, is_known) = match open_catalog(settings, run, monitor.as_ref(), &mut signals).await? {
+        Ok(catalog) => catalog,
+        Err(signal) => return Ok(stopped(signal)),
+    };
     let opening = vault::Opening { run, monitor: monitor.as_ref(), is_known };
     let vault = match vault::open(settings, &opening, &mut signals).await? {
         Ok(vault) => vault,
-        Err(signal) => return Ok((Finish { ended: Ended::Stopped, lost: 0 }, Some(signal))),
+        Err(signal) => return Ok(stopped(signal)),
     };
     let clock: Clock = Arc::new(jiff::Timestamp::now);
     let parts = Parts {
@@ -163,6 +166,49 @@ async fn serve(
             }
             Event::WatchdogDue => systemd::watchdog(),
         }
+    }
+}
+
+/// Opens the catalog, and asks it whether the vault is known. What may pass by itself, as a disk that is full, is
+/// waited for until a signal ends the waiting.
+async fn open_catalog(
+    settings: &Settings,
+    run: &Run,
+    monitor: &dyn Monitor,
+    signals: &mut Signals,
+) -> Result<Result<(Catalog, bool), StopSignal>, CannotRun> {
+    let (mut backoff, limit) = (Backoff::default(), Limit::of(run.once, run.give_up_after));
+    loop {
+        let opened = Catalog::open(&settings.catalog_file());
+        let asked = opened.and_then(|catalog| pipeline::is_vault_known(&catalog).map(|is_known| (catalog, is_known)));
+        let err = match asked {
+            Ok(asked) => return Ok(Ok(asked)),
+            Err(err) if err.fate() == Fate::Operator => return Err(cannot(&err)),
+            Err(err) => err,
+        };
+        let wait = backoff.failed(err.waits(), err.fate(), jiff::Timestamp::now(), limit, chance());
+        let Some(wait) = wait else { return Err(cannot(&err)) };
+        if let Some(signal) = tell_and_wait(monitor, signals, &err, wait).await {
+            return Ok(Err(signal));
+        }
+    }
+}
+
+/// Tells what keeps a run from its beginning, and waits. Gives the signal that ended the waiting.
+async fn tell_and_wait(
+    monitor: &dyn Monitor,
+    signals: &mut Signals,
+    err: &impl Fateful,
+    wait: Duration,
+) -> Option<StopSignal> {
+    let what = Chain(err).to_string();
+    monitor.notice(&Notice::Trouble { trouble: err.trouble(), what, retry_in: Some(wait) });
+    tokio::select! {
+        () = tokio::time::sleep(wait) => None,
+        event = signals.next() => match event {
+            Event::Stop(signal) => Some(signal),
+            Event::Reload | Event::WatchdogDue | Event::Finished(_) => None,
+        },
     }
 }
 

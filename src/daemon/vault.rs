@@ -1,10 +1,10 @@
 //! The vault that the configuration names.
 
-use super::{CannotRun, Event, Run, Signals, StopSignal, cannot};
+use super::{CannotRun, Run, Signals, StopSignal, cannot, tell_and_wait};
 use crate::{
     config::{Settings, VaultUrl},
-    fate::{Chain, Fateful},
-    notice::{Monitor, Notice},
+    fate::Fateful,
+    notice::Monitor,
     pipeline::{Backoff, Limit},
     upload::chance,
     vault::{
@@ -94,14 +94,8 @@ async fn open_directory(
             }
         };
         let Some(wait) = wait else { return Err(cannot(&err)) };
-        monitor.notice(&Notice::Trouble {
-            trouble: err.trouble(),
-            what: Chain(&err).to_string(),
-            retry_in: Some(wait),
-        });
-        tokio::select! {
-            () = tokio::time::sleep(wait) => {}
-            event = signals.next() => if let Event::Stop(signal) = event { return Ok(Err(signal)) },
+        if let Some(signal) = tell_and_wait(*monitor, signals, &err, wait).await {
+            return Ok(Err(signal));
         }
     }
 }

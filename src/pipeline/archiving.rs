@@ -198,7 +198,8 @@ impl Turn<'_> {
             filter_sha256: lane.filter.sha256(),
         })?;
         self.pass_now = false;
-        durable::create_dir(&local_manifests(&ctx.options.state, source, pass))?;
+        let manifests = local_manifests(&ctx.options.state, source, pass);
+        durable::create_dir(&manifests).map_err(|err| Failure::from(err).in_state())?;
         Ok(Some(pass))
     }
 

@@ -92,6 +92,12 @@ impl Failure {
         Failure { fate, trouble, waits: fate.into(), progressed: false, error: what.into().into() }
     }
 
+    /// The disk that failed is not that of staging, but where catalog and manifests stay.
+    pub fn in_state(self) -> Failure {
+        let trouble = if self.trouble == Trouble::Staging { Trouble::State } else { self.trouble };
+        Failure { trouble, ..self }
+    }
+
     pub fn chain(&self) -> String {
         Chain(self.error.as_ref()).to_string()
     }

@@ -6,7 +6,7 @@ use super::{
     delivery::{STANDARD, abort_uploads, deliver, parcel},
     greeting::greet,
     labels,
-    records::{local_manifest, local_manifests, read_manifest},
+    records::{keep_file, local_manifest, local_manifests, read_manifest},
     retry::{Outcome, persist},
     sealing::Seal,
 };
@@ -21,13 +21,13 @@ use crate::{
     fate::{Fate, Trouble},
     name::{Encryption, PassId, SourceName},
     notice::Notice,
-    staging::{Digest, Encrypted, HashingWriter, RecordError, Reservation, read_record, write_record},
+    staging::{Digest, Encrypted, RecordError, Reservation, read_record, write_record},
     vault::{Key, Receipt, checksum::BlockSums},
 };
 use serde::{Deserialize, Serialize};
 use std::{
     fs::File,
-    io::{BufWriter, Write},
+    io::Write,
     path::{Path, PathBuf},
     time::{Duration, SystemTime},
 };
@@ -81,6 +81,7 @@ fn ready(ctx: &Context) -> Result<Vec<PassRow>, Failure> {
 
 /// At a start: what a kill left of passes that have ended goes, and the rest keeps its room.
 pub fn recover(ctx: &Context, objects: &[String]) -> Result<(), Failure> {
+    ctx.catalog.sweep_copies()?;
     for file_name in objects {
         let path = ctx.staging.shelf_file::<Encrypted>(file_name);
         let mut words = file_name.splitn(3, '.');
@@ -122,8 +123,7 @@ fn end_pass(ctx: &Context, pass: &PassRow) -> Result<(), Failure> {
 
     let lost: u64 = pieces.iter().map(|row| row.packed.lost).sum();
     ctx.catalog.end_pass(&pass.source, pass.pass, (ctx.clock)())?;
-    tree.forget()?;
-    index.forget()?;
+    // At once: a pass that has ended does not come here again, whatever fails from now on.
     ctx.count_lost(lost);
     ctx.tell(Notice::PassEnded {
         source: pass.source.to_string(),
@@ -134,6 +134,11 @@ fn end_pass(ctx: &Context, pass: &PassRow) -> Result<(), Failure> {
         lost,
         clean: lost == 0 && counts.adds_up(),
     });
+    let forget = || tree.forget().and_then(|()| index.forget());
+    if forget().is_err() {
+        // If this is not to be any more, the next start sweeps them.
+        let _ = persist(ctx, forget);
+    }
     ctx.bell.ring();
     // What the walk counted is held against what its pieces say they consumed.
     let walked = ctx.catalog.totals(&pass.source, pass.pass)?.walked;
@@ -286,7 +291,7 @@ impl PassObject<'_> {
                     return self.recognize(&receipt);
                 }
                 let made = self.seal(&mut seal, &sealed, write)?;
-                write_record(&self.record(), &made)?;
+                write_record(&self.record(), &made).map_err(|err| Failure::from(err).in_state())?;
                 made
             }
             Err(err) => return Err(err.into()),
@@ -326,25 +331,18 @@ impl PassObject<'_> {
         let ctx = self.ctx;
         // Both forms of a listing are small beside a piece; it waits its turn for room all the same.
         let clear_path = local_manifests(&ctx.options.state, &self.pass.source, self.pass.pass).join(self.name);
-        durable::create_dir(clear_path.parent().expect("a listing lies in a directory"))?;
-        let tmp = clear_path.with_extension("new");
-        durable::remove(&tmp)?;
-        let file = durable::create(&tmp)?;
-        let mut out = HashingWriter::new(BufWriter::new(&file));
-        let tally = out.tally();
-        if self.name.ends_with(".xz") {
-            let mut xz = compress::xz_writer(&mut out);
-            write(&mut xz)?;
-            xz.finish().map_err(at("write", &tmp))?;
-        } else {
-            let mut zstd = compress::zstd_writer(&mut out).map_err(at("write", &tmp))?;
-            write(&mut zstd)?;
-            zstd.finish().map_err(at("write", &tmp))?;
-        }
-        out.flush().map_err(at("write", &tmp))?;
-        drop(out);
-        durable::publish(&file, &tmp, &clear_path)?;
-        let clear = tally.digest();
+        let clear = keep_file(&clear_path, |out| {
+            if self.name.ends_with(".xz") {
+                let mut xz = compress::xz_writer(out);
+                write(&mut xz)?;
+                xz.finish().map(drop).map_err(at("write", &clear_path))?;
+            } else {
+                let mut zstd = compress::zstd_writer(out).map_err(at("write", &clear_path))?;
+                write(&mut zstd)?;
+                zstd.finish().map(drop).map_err(at("write", &clear_path))?;
+            }
+            Ok(())
+        })?;
         let id = self.file_name("");
         let need = Reservation(clear.len + clear.len / 100 + (128 << 10));
         ctx.staging.budget().reserve(&id, need, &|| ctx.is_stopping())?;
@@ -356,7 +354,7 @@ impl PassObject<'_> {
 
     fn forget(&self) -> Result<(), Failure> {
         // The record first: what is left on the shelf of a pass that has ended goes at the next start.
-        durable::remove(&self.record())?;
+        durable::remove(&self.record()).map_err(|err| Failure::from(err).in_state())?;
         for encryption in [Encryption::OpenPgp, Encryption::None] {
             durable::remove(&self.ctx.staging.shelf_file::<Encrypted>(&self.file_name(encryption.suffix())))?;
         }

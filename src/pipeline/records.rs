@@ -1,5 +1,6 @@
 //! What the middle stages leave on record of each piece, and the manifests that stay on this host.
 
+use super::context::Failure;
 use crate::{
     archive::{
         filter::FilterError,
@@ -7,16 +8,16 @@ use crate::{
         manifest_io::{ManifestError, ManifestReader},
     },
     catalog, compress,
-    durable::DurableError,
+    durable::{self, DurableError, at},
     fate::{Fate, Fateful, Trouble},
     name::{Compression, Encryption, PassId, PieceName, SourceName},
-    staging::{Digest, RecordError},
+    staging::{Digest, HashingWriter, RecordError},
     vault::{Key, checksum::BlockSums},
 };
 use serde::{Deserialize, Serialize};
 use std::{
     fs::File,
-    io::{BufReader, Read},
+    io::{BufReader, BufWriter, Read, Write},
     path::{Path, PathBuf},
 };
 
@@ -132,6 +133,28 @@ pub fn local_manifests(state: &Path, source: &SourceName, pass: PassId) -> PathB
 /// Where the manifest of a piece stays on this host.
 pub fn local_manifest(state: &Path, name: &PieceName) -> PathBuf {
     local_manifests(state, &name.source, name.pass).join(format!("{:06}.jsonl.zst", name.seq))
+}
+
+/// Writes one of the files that stay on this host. Gives its digest.
+pub fn keep_file(path: &Path, write: impl FnOnce(&mut dyn Write) -> Result<(), Failure>) -> Result<Digest, Failure> {
+    let tmp = path.with_extension("new");
+    let keep = || {
+        durable::create_dir(path.parent().expect("a file below the state lies in a directory"))?;
+        durable::remove(&tmp)?;
+        let file = durable::create(&tmp)?;
+        let mut out = HashingWriter::new(BufWriter::new(&file));
+        let tally = out.tally();
+        write(&mut out)?;
+        out.flush().map_err(at("write", &tmp))?;
+        drop(out);
+        durable::publish(&file, &tmp, path)?;
+        Ok(tally.digest())
+    };
+    keep().map_err(|failure: Failure| {
+        // Nobody may come back to it, and on a full disk it takes room.
+        let _ = durable::remove(&tmp);
+        failure.in_state()
+    })
 }
 
 /// A manifest that could not be read.

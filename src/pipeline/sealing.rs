@@ -3,7 +3,7 @@
 use super::{
     context::{Context, Failure, system_clock},
     middle::{Made, check, convert, open_input},
-    records::{CompressedRecord, SealedRecord, local_manifest, read_manifest},
+    records::{CompressedRecord, SealedRecord, keep_file, local_manifest, read_manifest},
 };
 use crate::{
     archive::{
@@ -13,17 +13,17 @@ use crate::{
         pack::{Packed as PackedList, PathField},
     },
     compress,
-    durable::{self, at},
+    durable::at,
     encrypt::{Encrypter, Sealed},
     fate::{Fate, Trouble},
     name::{Encryption, PieceName},
     notice::Step,
-    staging::{Compressed, Digest, Encrypted, HashingWriter, Packed, Piece, Shelf, read_record, write_record},
+    staging::{Compressed, Digest, Encrypted, Packed, Piece, Shelf, read_record, write_record},
     vault::Key,
 };
 use std::{
     fs::File,
-    io::{BufWriter, Seek, SeekFrom},
+    io::{Seek, SeekFrom},
 };
 
 /// Seals what goes to the vault, as the run is configured.
@@ -139,16 +139,12 @@ fn keep_manifest(
     let (packed, mut members) = MemberList::open(&ctx.staging.list_file(name, Packed::RECORD))?;
     let head = head(ctx, name, key, &packed, compressed, made, encryption)?;
     let path = local_manifest(&ctx.options.state, name);
-    durable::create_dir(path.parent().expect("a manifest lies in a directory"))?;
-    let tmp = path.with_extension("new");
-    durable::remove(&tmp)?;
-    let file = durable::create(&tmp)?;
-    let mut out = HashingWriter::new(&file);
-    let tally = out.tally();
-    let mut zstd = compress::zstd_writer(BufWriter::new(&mut out)).map_err(at("write", &tmp))?;
-    write_manifest(&head, &mut members, &packed, &mut zstd).map_err(at("write", &tmp))?;
-    zstd.finish().and_then(|mut buffer| std::io::Write::flush(&mut buffer)).map_err(at("write", &tmp))?;
-    durable::publish(&file, &tmp, &path)?;
+    let digest = keep_file(&path, |out| {
+        let mut zstd = compress::zstd_writer(out).map_err(at("write", &path))?;
+        write_manifest(&head, &mut members, &packed, &mut zstd).map_err(at("write", &path))?;
+        zstd.finish().map(drop).map_err(at("write", &path))?;
+        Ok(())
+    })?;
 
     let counted = recount(read_manifest(&path)?)?;
     let archived = counted.clean + counted.changed;
@@ -159,7 +155,7 @@ fn keep_manifest(
         );
         return Err(Failure::new(Fate::Operator, Trouble::Internal, what));
     }
-    Ok((tally.digest(), archived))
+    Ok((digest, archived))
 }
 
 fn head(

@@ -50,7 +50,7 @@ const BASE_BYTES: u64 = 128 << 10;
 pub enum StagingError {
     #[error("Staging {0:?} is in use by another archiver")]
     Locked(PathBuf),
-    #[error("{0}")]
+    #[error(transparent)]
     Disk(#[from] DurableError),
 }
 

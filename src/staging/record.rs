@@ -25,7 +25,7 @@ pub enum RecordError {
     Missing(PathBuf),
     #[error("The record {path:?} is damaged: {why}")]
     Damaged { path: PathBuf, why: String },
-    #[error("{0}")]
+    #[error(transparent)]
     Disk(#[from] DurableError),
 }
 

@@ -1,6 +1,7 @@
 //! The one checker: what must hold after the last run has ended, whatever happened before.
 
 use crate::{
+    leaks::leaks,
     restored::{Opened, entries, file_of, listing},
     world::{Ran, World},
 };
@@ -35,7 +36,7 @@ pub fn judge(world: &World, ran: &Ran, compare: Compare) -> Vec<String> {
         wrong.push(format!("The last run: {how}\n{}", ran.log));
         return wrong;
     }
-    for (what, found) in [("staging", staging(world)), ("vault", vault(world, compare))] {
+    for (what, found) in [("left", leaks(world)), ("vault", vault(world, compare))] {
         wrong.extend(found.into_iter().map(|line| format!("{what}: {line}")));
     }
     if !wrong.is_empty() {
@@ -49,12 +50,6 @@ pub fn judge(world: &World, ran: &Ran, compare: Compare) -> Vec<String> {
 pub fn assert_right(world: &World, compare: Compare, what: &str) {
     let wrong = finish(world, compare);
     assert!(wrong.is_empty(), "{what}:\n{}", wrong.join("\n"));
-}
-
-/// Nothing is left behind.
-fn staging(world: &World) -> Vec<String> {
-    let dirs = ["tmp", "tar", "xz", "gpg", "list"];
-    dirs.iter().flat_map(|dir| world.staged(dir).into_iter().map(move |name| format!("{dir}/{name} is left"))).collect()
 }
 
 /// Files below a directory, relative to it.
@@ -77,6 +72,7 @@ pub fn files(root: &Path) -> BTreeSet<String> {
 struct Listed {
     key: String,
     manifest_key: String,
+    sealed_size: u64,
     seen: u64,
     archived: u64,
     members: u64,
@@ -107,6 +103,7 @@ fn listed(world: &World, wrong: &mut Vec<String>) -> Vec<Listed> {
         pieces.push(Listed {
             key: text("key"),
             manifest_key: text("manifest_key"),
+            sealed_size: number("sealed_size"),
             seen: number("seen"),
             archived: number("archived"),
             members: number("members"),
@@ -144,6 +141,16 @@ fn vault(world: &World, compare: Compare) -> Vec<String> {
     let texts: Vec<String> = manifests.iter().chain(&indexes).cloned().collect();
     if let Some(key) = texts.iter().chain(&keys).find(|key| !objects.contains(*key)) {
         wrong.push(format!("{key} is in the catalog and not in the vault"));
+        return wrong;
+    }
+    let len = |piece: &&Listed| fs::metadata(world.path("vault").join(&piece.key)).unwrap().len();
+    if let Some(piece) = pieces.iter().find(|piece| len(piece) != piece.sealed_size) {
+        wrong.push(format!(
+            "{} has {} bytes in the vault, and {} in the catalog",
+            piece.key,
+            len(&piece),
+            piece.sealed_size
+        ));
         return wrong;
     }
     let opened = Opened::open(world, &texts, &keys);

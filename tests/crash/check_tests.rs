@@ -38,8 +38,12 @@ const CASES: &[(&str, &str, &str)] = &[
         sed '/F.000002/d' | zstd -qo t && mv t $m; done",
         "big/F has the segments [1, 3] of 3",
     ),
-    ("a draft that is left", "touch staging/tmp/x", "tmp/x is left"),
-    ("a record that is left", "touch staging/list/x", "list/x is left"),
+    ("a draft that is left", "touch staging/tmp/x", "staging/tmp/x\" is left"),
+    ("a record that is left", "touch staging/list/x", "staging/list/x\" is left"),
+    ("a draft of the catalog", "touch state/catalog.sqlite.copy.new", "catalog.sqlite.copy.new\" is left"),
+    ("a draft of a manifest", "touch $(echo state/manifests/data/*)/x.new", "x.new\" is left"),
+    ("a catalog for all to read", "chmod 640 state/catalog.sqlite", "the mode 640"),
+    ("a shelf for all to enter", "chmod 755 staging/gpg", "the mode 755"),
     (
         "an upload that is left",
         "mkdir vault/.archiver/uploads/x; touch vault/.archiver/uploads/x/y",
@@ -49,6 +53,14 @@ const CASES: &[(&str, &str, &str)] = &[
         "a lost object",
         "rm vault/h1/data/*/000002-*.tar.xz vault/.archiver/objects/h1/data/*/000002-*.tar.xz",
         "is in the catalog and not in the vault",
+    ),
+    ("a cut object", "truncate -s -1 vault/h1/data/*/000002-*.tar.xz", "bytes in the vault"),
+    ("an object that grew", "echo >> $(echo vault/h1/data/*/000002-*.tar.xz)", "bytes in the vault"),
+    (
+        "an entry that nobody accounts for",
+        "m=$(echo vault/h1/data/*/000001-*.manifest.jsonl.zst); zstd -dcq $m | \
+        sed 's/\"seen\":[0-9]*/\"seen\":99/' | zstd -qo t; mv t $m",
+        "99 seen",
     ),
     (
         "an object too many",
@@ -66,11 +78,11 @@ fn the_checker_finds_what_is_wrong() {
     assert_eq!(judge(&world, &ran, Compare::Equal), Vec::<String>::new());
     let root = world.path("");
     for (what, spoil, told) in CASES {
-        sh(&root, "mkdir saved; cp -a source vault staging saved");
+        sh(&root, "mkdir saved; cp -a source vault staging state saved");
         sh(&root, spoil);
         let wrong = judge(&world, &ran, Compare::Equal);
         assert!(wrong.iter().any(|line| line.contains(told)), "{what}: {wrong:#?}");
-        sh(&root, "for d in source vault staging; do rm -r $d; mv saved/$d $d; done; rmdir saved; rm -f s");
+        sh(&root, "for d in source vault staging state; do rm -r $d; mv saved/$d $d; done; rmdir saved; rm -f s");
     }
     let failed = crate::world::Ran { code: Some(1), log: String::new() };
     assert!(!judge(&world, &failed, Compare::Equal).is_empty());

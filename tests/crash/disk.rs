@@ -1,8 +1,9 @@
 //! The disk of staging: never more of it than allowed, and nothing lost when it is full all the same.
 
 use crate::{
-    check::{Compare, assert_right, judge},
-    source::{self, Random, sh},
+    check::{Compare, judge},
+    mounts::{Disk, XFS, cannot_mount},
+    source::{self, Random},
     world::{SMALLEST_CAP, Setup, World},
 };
 use std::{fs, os::unix::fs::MetadataExt, path::Path, thread, time::Duration};
@@ -20,12 +21,12 @@ fn allocated(dir: &Path) -> u64 {
         .sum::<u64>()
 }
 
-/// The most that staging takes during a run, and the samples taken.
-fn highest(world: &World) -> (u64, u32) {
+/// The most that a directory takes during a run, and the samples taken.
+pub fn highest(world: &World, dir: &str) -> (u64, u32) {
     let mut running = world.start();
     let (mut highest, mut samples) = (0, 0);
     while running.is_running() {
-        highest = highest.max(allocated(&world.path("staging")));
+        highest = highest.max(allocated(&world.path(dir)));
         samples += 1;
         thread::sleep(Duration::from_millis(2));
     }
@@ -58,7 +59,7 @@ fn staging_never_takes_more_than_its_cap() {
         for encrypted in [false, true] {
             let setup = Setup { encrypted, ..Setup::default() };
             let world = World::at(tempfile::TempDir::new().unwrap(), setup, source);
-            let (highest, samples) = highest(&world);
+            let (highest, samples) = highest(&world, "staging");
             let part = highest as f64 / world.setup.cap as f64;
             println!("{what}, encrypted {encrypted}: max/cap {part:.3}, {samples} samples");
             assert!(highest <= world.setup.cap, "{what}: {highest} of {}", world.setup.cap);
@@ -66,37 +67,9 @@ fn staging_never_takes_more_than_its_cap() {
     }
 }
 
-/// A disk of its own for staging, of this size; gone with its world.
-struct SmallDisk<'a>(&'a World);
-
-impl<'a> SmallDisk<'a> {
-    /// XFS gives growing files blocks ahead of what is written.
-    fn xfs(world: &'a World) -> SmallDisk<'a> {
-        let make = "truncate -s 400M disk; mkfs.xfs -q disk; mkdir -m 700 staging; mount -o loop disk staging";
-        sh(&world.path(""), make);
-        SmallDisk(world)
-    }
-
-    fn mount(world: &'a World, bytes: u64) -> SmallDisk<'a> {
-        sh(&world.path(""), &format!("mkdir -m 700 staging; mount -t tmpfs -o size={bytes} none staging"));
-        SmallDisk(world)
-    }
-
-    fn grow(&self, bytes: u64) {
-        sh(&self.0.path(""), &format!("mount -o remount,size={bytes} staging"));
-    }
-}
-
-impl Drop for SmallDisk<'_> {
-    fn drop(&mut self) {
-        sh(&self.0.path(""), "umount staging");
-    }
-}
-
 #[test]
 fn staging_never_takes_more_than_its_cap_where_blocks_are_given_ahead() {
-    if !rustix::process::geteuid().is_root() {
-        println!("Only root can mount a disk: not tested");
+    if cannot_mount() {
         return;
     }
     let large = |root: &Path| {
@@ -109,28 +82,10 @@ fn staging_never_takes_more_than_its_cap_where_blocks_are_given_ahead() {
         let cap = 8 * SMALLEST_CAP;
         let setup = Setup { encrypted, cap, max_size: "8MiB", ..Setup::default() };
         let world = World::at(tempfile::TempDir::new().unwrap(), setup, large);
-        let _disk = SmallDisk::xfs(&world);
-        let (highest, samples) = highest(&world);
+        let _disk = Disk::image(&world, XFS, &["staging"]);
+        let (highest, samples) = highest(&world, "staging");
         let part = highest as f64 / world.setup.cap as f64;
         println!("on XFS, encrypted {encrypted}: max/cap {part:.3}, {samples} samples");
         assert!(highest <= world.setup.cap, "{highest} of {}", world.setup.cap);
-    }
-}
-
-#[test]
-fn a_full_disk_ends_a_run_with_the_queue_kept_and_room_lets_it_go_on() {
-    if !rustix::process::geteuid().is_root() {
-        println!("Only root can mount a small disk: not tested");
-        return;
-    }
-    for bytes in [4 << 10, 100 << 10, 700 << 10, 1200 << 10, 1900 << 10] {
-        let world = World::new(Setup { cap: 64 << 20, ..Setup::default() }, source::mixed);
-        let disk = SmallDisk::mount(&world, bytes);
-        let ran = world.run();
-        assert_eq!(ran.code, Some(6), "{bytes}: {}", ran.log);
-        let told = ran.log.lines().find(|line| line.contains("ERROR") && line.contains("No space left on device"));
-        assert!(told.is_some_and(|line| line.contains("trouble=\"staging\"")), "{bytes}: {}", ran.log);
-        disk.grow(64 << 20);
-        assert_right(&world, Compare::Equal, &format!("{bytes} bytes"));
     }
 }

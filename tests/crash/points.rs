@@ -26,9 +26,14 @@ pub fn tracer() -> &'static Path {
 
 /// Runs until the Nth point, or to the end. Tells how it ended, how many points it met, and the last one's name.
 pub fn run_until(world: &World, point: u64) -> (Ran, u64, String) {
+    run_until_with(world, &[], point)
+}
+
+/// The same, with options of the tracer.
+pub fn run_until_with(world: &World, options: &[&str], point: u64) -> (Ran, u64, String) {
     let count = world.path("count");
-    let before = [count.to_str().unwrap().to_owned(), point.to_string()];
-    let before: Vec<&str> = before.iter().map(String::as_str).collect();
+    let point = point.to_string();
+    let before = [options, &[count.to_str().unwrap(), &point]].concat();
     let ran = world.start_with(world.command(tracer().to_str().unwrap(), &before)).wait();
     let text = fs::read_to_string(&count).unwrap();
     let (seen, last) = text.trim().split_once(' ').unwrap();
@@ -40,38 +45,66 @@ pub fn setting(name: &str, default: u64) -> u64 {
     env::var(name).map_or(default, |text| text.parse().unwrap())
 }
 
-/// Kills one run in each world, at `first`, `first + step` and so on, until a run ends before its point.
-fn campaign(setup: &Setup, first: u64, step: u64) -> (u64, Vec<String>) {
-    let (mut kills, mut violations) = (0, Vec::new());
-    let mut point = first;
-    loop {
+/// A run that was to be interrupted at a point, and what was wrong after it.
+pub struct Interrupted {
+    pub seen: u64,
+    pub last: String,
+    pub wrong: Vec<String>,
+}
+
+/// Interrupts one run at `first`, the next at `first + step` and so on, `most` times or until a run ends before its
+/// point. Gives how often, and the violations.
+pub fn campaign(
+    what: &str,
+    (first, step, most): (u64, u64, u64),
+    mut interrupt: impl FnMut(u64) -> Interrupted,
+) -> (u64, Vec<String>) {
+    let (mut count, mut seen, mut violations) = (0, 0, Vec::new());
+    for point in (first..).step_by(usize::try_from(step).unwrap()) {
+        let done = interrupt(point);
+        for line in &done.wrong {
+            println!("{what}, point {point} ({}): {line}", done.last);
+        }
+        if let Some(line) = done.wrong.first() {
+            violations.push(format!("{what}, point {point} ({}): {}", done.last, line.lines().next().unwrap()));
+        }
+        seen = seen.max(done.seen);
+        if done.seen < point {
+            break;
+        }
+        count += 1;
+        if count == most {
+            break;
+        }
+    }
+    println!("{what}: {count} interruptions at every {step} of {seen} points, {} violations", violations.len());
+    (count, violations)
+}
+
+/// Kills at points, as the tracer counts them with these options.
+fn kills(what: &str, setup: &Setup, options: &[&str], range: (u64, u64, u64)) -> u64 {
+    let (count, violations) = campaign(what, range, |point| {
         let world = World::new(setup.clone(), source::mixed);
-        let (ran, seen, last) = run_until(&world, point);
+        let (ran, seen, last) = run_until_with(&world, options, point);
         let wrong = match ran.code {
             Some(KILLED) => finish(&world, Compare::Equal),
             _ => judge(&world, &ran, Compare::Equal),
         };
-        for line in &wrong {
-            println!("point {point} ({last}): {line}");
-        }
-        if !wrong.is_empty() {
-            violations.push(format!("point {point} ({last}): {}", wrong[0].lines().next().unwrap()));
-        }
-        if ran.code != Some(KILLED) {
-            println!("{setup:?}: {kills} kills at every {step} of {seen} points, {} violations", violations.len());
-            return (kills, violations);
-        }
-        kills += 1;
-        point += step;
-    }
+        Interrupted { seen, last, wrong }
+    });
+    assert!(violations.is_empty(), "{}", violations.join("\n"));
+    count
+}
+
+/// Somewhere in the first step, elsewhere in every run of the tests.
+pub fn first(step: u64) -> u64 {
+    setting("ARCHIVER_POINTS_FIRST", 1 + u64::from(std::process::id()) % step)
 }
 
 #[test]
 fn a_kill_at_any_point_loses_and_doubles_nothing() {
     let step = setting("ARCHIVER_POINTS_STEP", 37);
-    let first = setting("ARCHIVER_POINTS_FIRST", 1 + u64::from(std::process::id()) % step);
-    let (kills, violations) = campaign(&Setup::default(), first, step);
-    assert!(violations.is_empty(), "{}", violations.join("\n"));
+    let kills = kills("killed", &Setup::default(), &[], (first(step), step, u64::MAX));
     assert!(kills >= 5, "{kills} kills: the program is traced no more");
 }
 
@@ -79,8 +112,15 @@ fn a_kill_at_any_point_loses_and_doubles_nothing() {
 fn a_kill_at_any_point_with_encryption_loses_and_doubles_nothing() {
     let step = setting("ARCHIVER_POINTS_STEP_GPG", 211);
     let setup = Setup { encrypted: true, cap: 32 << 20, ..Setup::default() };
-    let (kills, violations) = campaign(&setup, 1 + u64::from(std::process::id()) % step, step);
-    assert!(violations.is_empty(), "{}", violations.join("\n"));
+    let kills = kills("killed, encrypted", &setup, &[], (first(step), step, u64::MAX));
+    assert!(kills >= 1, "{kills} kills: the program is traced no more");
+}
+
+#[test]
+fn a_kill_at_any_write_loses_and_doubles_nothing() {
+    let step = setting("ARCHIVER_POINTS_STEP_WRITE", 397);
+    let most = setting("ARCHIVER_POINTS_MOST_WRITE", 3);
+    let kills = kills("killed, writes too", &Setup::default(), &["-w"], (first(step), step, most));
     assert!(kills >= 1, "{kills} kills: the program is traced no more");
 }
 

@@ -129,9 +129,21 @@ impl World {
     }
 
     pub fn start_with(&self, mut command: Command) -> Running {
+        command.args(["run", "--once"]);
+        self.spawn(command)
+    }
+
+    /// Starts a daemon, which ends only when it is told to.
+    pub fn start_daemon(&self) -> Running {
+        let mut command = self.command(binary(), &[]);
+        command.arg("run");
+        self.spawn(command)
+    }
+
+    fn spawn(&self, mut command: Command) -> Running {
         let log = self.path("log");
         let file = fs::File::create(&log).unwrap();
-        command.args(["run", "--once"]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(file);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(file);
         Running { child: command.spawn().unwrap(), log, began: Instant::now() }
     }
 
