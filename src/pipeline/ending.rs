@@ -6,7 +6,7 @@ use super::{
     delivery::{STANDARD, abort_uploads, deliver, parcel},
     greeting::greet,
     labels,
-    records::{keep_file, local_manifest, local_manifests, read_manifest},
+    records::{keep_file, local_manifest, local_manifests, read_manifest, sweep_kept},
     retry::{Outcome, persist},
     sealing::Seal,
 };
@@ -79,9 +79,12 @@ fn ready(ctx: &Context) -> Result<Vec<PassRow>, Failure> {
     Ok(ready)
 }
 
-/// At a start: what a kill left of passes that have ended goes, and the rest keeps its room.
+/// At a start: what a kill left of passes that have ended, and of drafts in the state, goes; the rest keeps its room.
 pub fn recover(ctx: &Context, objects: &[String]) -> Result<(), Failure> {
     ctx.catalog.sweep_copies()?;
+    for pass in ctx.catalog.passes(None)?.iter().filter(|pass| pass.ended.is_none()) {
+        sweep_kept(&ctx.options.state, &pass.source, pass.pass)?;
+    }
     for file_name in objects {
         let path = ctx.staging.shelf_file::<Encrypted>(file_name);
         let mut words = file_name.splitn(3, '.');

@@ -16,8 +16,8 @@ use crate::{
 };
 use serde::{Deserialize, Serialize};
 use std::{
-    fs::File,
-    io::{BufReader, BufWriter, Read, Write},
+    fs::{self, File},
+    io::{self, BufReader, BufWriter, Read, Write},
     path::{Path, PathBuf},
 };
 
@@ -135,9 +135,12 @@ pub fn local_manifest(state: &Path, name: &PieceName) -> PathBuf {
     local_manifests(state, &name.source, name.pass).join(format!("{:06}.jsonl.zst", name.seq))
 }
 
+/// End of the name of a file that is being written.
+const DRAFT: &str = "new";
+
 /// Writes one of the files that stay on this host. Gives its digest.
 pub fn keep_file(path: &Path, write: impl FnOnce(&mut dyn Write) -> Result<(), Failure>) -> Result<Digest, Failure> {
-    let tmp = path.with_extension("new");
+    let tmp = path.with_extension(DRAFT);
     let keep = || {
         durable::create_dir(path.parent().expect("a file below the state lies in a directory"))?;
         durable::remove(&tmp)?;
@@ -155,6 +158,24 @@ pub fn keep_file(path: &Path, write: impl FnOnce(&mut dyn Write) -> Result<(), F
         let _ = durable::remove(&tmp);
         failure.in_state()
     })
+}
+
+/// Removes what a kill left of files that were to stay on this host: of a piece that is made again under another number
+/// nobody comes back to it.
+pub fn sweep_kept(state: &Path, source: &SourceName, pass: PassId) -> Result<(), Failure> {
+    let dir = local_manifests(state, source, pass);
+    let in_state = |err: DurableError| Failure::from(err).in_state();
+    let entries = match fs::read_dir(&dir) {
+        Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(()),
+        entries => entries.map_err(at("list", &dir)).map_err(in_state)?,
+    };
+    for entry in entries {
+        let file = entry.map_err(at("list", &dir)).map_err(in_state)?.path();
+        if file.extension().is_some_and(|end| end == DRAFT) {
+            durable::remove(&file).map_err(in_state)?;
+        }
+    }
+    Ok(())
 }
 
 /// A manifest that could not be read.

@@ -166,7 +166,7 @@ fn a_held_source_does_not_keep_another_from_its_end() {
 #[test]
 fn room_that_can_never_come_is_an_error_and_not_a_hang() {
     let world = World::new(Setup::default(), source::mixed);
-    fs::create_dir_all(world.staging("tmp")).unwrap();
+    sh(&world.path(""), "mkdir -m 700 staging staging/tmp");
     fs::write(world.staging("tmp").join("of-somebody-else"), vec![1; 2 << 20]).unwrap();
     let ran = world.run();
     assert_eq!(ran.code, Some(6), "{}", ran.log);
