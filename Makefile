@@ -86,7 +86,8 @@ install: $(BINARY)
 	pages=$$($(BINARY) man --list); \
 	for file in $$pages; do \
 	    page=$${file%.*}; page=$${page#archiver-}; \
-	    $(BINARY) man $${page#archiver} | \
+	    [[ $$page != archiver ]] || page=; \
+	    $(BINARY) man $$page | \
 	        install -D -m 0644 /dev/stdin "$(DESTDIR)$(PREFIX)/share/man/man$${file##*.}/$$file"; \
 	done
 	$(BINARY) completions bash | install -D -m 0644 /dev/stdin '$(DESTDIR)$(PREFIX)/share/bash-completion/completions/archiver'

@@ -41,6 +41,37 @@ fn there_is_a_page_for_each_command_with_all_its_options_and_one_for_the_configu
 }
 
 #[test]
+fn an_installation_has_every_page_and_all_can_read_it() {
+    let world = World::new();
+    let to = world.dir("installed");
+    let script = "umask 077; cd \"$1\"; env -u MAKEFLAGS make -s install BINARY=\"$2\" DESTDIR=\"$3\" PREFIX=/usr; \
+                  cd \"$3\"; find . -type f -printf '%m %s %P\\n' | sort";
+    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/");
+    let ran = world.bash(script, &[root, BINARY, to.to_str().unwrap()]).expect(0);
+    let files: Vec<(String, String)> = ran
+        .text()
+        .lines()
+        .map(|line| {
+            let words: Vec<&str> = line.splitn(3, ' ').collect();
+            assert!(words[1] != "0", "{line} is empty");
+            (words[2].to_owned(), words[0].to_owned())
+        })
+        .collect();
+    let list = world.archiver(&["man", "--list"]).expect(0).text();
+    let pages = list.lines().map(|page| format!("usr/share/man/man{}/{page}", &page[page.len() - 1..]));
+    let others = [
+        "usr/share/bash-completion/completions/archiver",
+        "usr/share/zsh/vendor-completions/_archiver",
+        "usr/share/fish/vendor_completions.d/archiver.fish",
+        "usr/lib/systemd/system/archiver.service",
+    ];
+    for file in pages.chain(others.map(str::to_owned)) {
+        assert!(files.contains(&(file.clone(), "644".to_owned())), "{file}: {files:?}");
+    }
+    assert!(files.contains(&("usr/bin/archiver".to_owned(), "755".to_owned())), "{files:?}");
+}
+
+#[test]
 fn bash_completes_commands_and_options() {
     let world = World::new();
     let script = "eval \"$(\"$1\" completions bash)\"; COMP_WORDS=(archiver \"${@:2}\"); COMP_CWORD=$(($# - 1)); COMPREPLY=(); \
