@@ -75,7 +75,11 @@ fn with_line(text: &str, line: usize, new: &str) -> String {
 
 /// Values of another type than the one that is there. Sizes may be numbers.
 fn wrong_types(at: &KeyLine) -> Vec<&'static str> {
-    let mut values = vec!["{ x = 1 }", "1979-05-27", "1.5"];
+    let mut values = vec!["{ x = 1 }", "1979-05-27"];
+    let is_price = at.section == "prices" && at.value.starts_with("0.");
+    if !is_price {
+        values.push("1.5");
+    }
     if !at.value.starts_with('[') {
         values.push("[\"x\"]");
     } else {
@@ -88,7 +92,7 @@ fn wrong_types(at: &KeyLine) -> Vec<&'static str> {
     }
     let is_size = ["B\""].iter().any(|unit| at.value.ends_with(unit));
     let is_number = at.value.bytes().all(|b| b.is_ascii_digit() || b == b'_');
-    values.push(if is_number {
+    values.push(if is_number || is_price {
         "\"5\""
     } else if is_size {
         "-5"
@@ -142,6 +146,21 @@ const IMPOSSIBLE: &[(&str, &[&str])] = &[
     ("restore.profile", &["\"\""]),
     ("restore.path", &["\"restore\"", "\"/var/lib/archiver/staging\"", "\"/var/lib/archiver/staging/x\""]),
     ("restore.cap", &["0", "\"-1\"", "\"1KiB\""]),
+    ("prices.date", &["\"\"", "\"June 2026\"", "\"2026-13-01\"", "\"01.06.2026\""]),
+    ("prices.region", &["\"\"", "\"eu west\""]),
+    ("prices.storage", &["-1", "-0.0", "nan", "inf", "1e400", "1000.5"]),
+    ("prices.storage_standard", &["-0.1", "1001"]),
+    ("prices.minimum_days", &["-1", "9999"]),
+    ("prices.requests", &["-1", "nan"]),
+    ("prices.requests_standard", &["-1", "-inf"]),
+    ("prices.thaw_bulk", &["-1", "1001"]),
+    ("prices.thaw_bulk_requests", &["-1", "1001"]),
+    ("prices.thaw_standard", &["-1", "1001"]),
+    ("prices.thaw_standard_requests", &["-1", "1001"]),
+    (
+        "prices.egress",
+        &["[]", "[\"cheap\"]", "[\"0.09 up to 1TiB\"]", "[\"0.09\", \"0.05\"]", "[\"0 up to ten\", \"1\"]"],
+    ),
     ("mail.smtp", &["\"\"", "\"mail.example.org\"", "\"smtps://a:b@c\"", "\"http://x\""]),
     ("mail.password_file", &["\"hunter2\""]),
     ("mail.from", &["\"\"", "\"archiver\"", "\"A <a@b>\""]),

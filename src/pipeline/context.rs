@@ -16,7 +16,7 @@ use std::{
     error::Error,
     sync::{
         Arc, Condvar, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -149,6 +149,8 @@ pub struct Context {
     pub reached: Mutex<(String, u64)>,
     /// What the archiver waits for, where it reads a source.
     pub pulse: Pulse,
+    /// The staging directory is not ours any more: another process may work in it.
+    is_left: AtomicBool,
     began: Instant,
     ended: Mutex<Option<Ended>>,
     lost: AtomicU64,
@@ -201,6 +203,7 @@ impl Context {
             host,
             reached: Mutex::default(),
             pulse: Pulse::default(),
+            is_left: AtomicBool::new(false),
             began: Instant::now(),
             ended: Mutex::new(None),
             lost: AtomicU64::new(0),
@@ -225,6 +228,22 @@ impl Context {
     /// Since the run began; for measuring and for drafts that are made durable by time.
     pub fn elapsed(&self) -> Duration {
         self.began.elapsed()
+    }
+
+    /// Gives the staging directory up, although a thread that hangs may still come back to it.
+    pub fn leave_staging(&self) {
+        self.is_left.store(true, Ordering::SeqCst);
+        self.staging.unlock();
+    }
+
+    /// To be asked before anything in the staging directory gets its name.
+    pub fn check_staging_is_ours(&self) -> Result<(), Stopped> {
+        if self.is_left.load(Ordering::SeqCst) { Err(Stopped) } else { Ok(()) }
+    }
+
+    /// It ends by itself, and nothing hangs: the rest may take its time.
+    pub fn is_complete(&self) -> bool {
+        *self.ended.lock().unwrap_or_else(PoisonError::into_inner) == Some(Ended::Complete)
     }
 
     pub fn is_stopping(&self) -> bool {

@@ -281,6 +281,7 @@ fn commit(
         row.name.label = Some(Label::of(&row.first, &row.last));
     }
     let exceptions: Vec<_> = packed.range.exceptions.iter().filter_map(ExceptionLine::exception).collect();
+    ctx.check_staging_is_ours()?;
     let list_path = ctx.staging.tmp_file(&format!("{}.jsonl", name.id()));
     write_record(&ctx.staging.list_file(&row.name, ROW_RECORD), &row)?;
     durable::rename(&list_path, &ctx.staging.list_file(&row.name, PackedState::RECORD))?;

@@ -66,6 +66,7 @@ impl Stages {
         while ended.recv_timeout(LOOK_EVERY) == Err(RecvTimeoutError::Timeout) {
             watch.look(&ctx.pulse, (ctx.clock)(), &mut |notice| ctx.tell(notice));
             if ctx.is_stopping()
+                && !ctx.is_complete()
                 && ctx.elapsed().saturating_sub(*told_to_stop.get_or_insert(ctx.elapsed())) >= LEAVE_AFTER
             {
                 return leave(&ctx, &threads);
@@ -96,9 +97,9 @@ fn leave(ctx: &Context, threads: &[(&'static str, JoinHandle<()>)]) {
         _ => left.join(", "),
     };
     ctx.tell(Notice::LeftBehind { what });
-    // It writes nothing for as long as it hangs, and this process ends now.
+    // It writes nothing for as long as it hangs, and this process ends now; if it wakes before, it publishes nothing.
     if left == [ARCHIVER] {
-        ctx.staging.unlock();
+        ctx.leave_staging();
     }
 }
 

@@ -14,6 +14,8 @@ use std::{
 /// A name that would forge a line of the log and color it.
 const NAME: &str = "hung\n\x1b[31mforged";
 const ESCAPED: &str = r"hung\n\u{1b}[31mforged";
+/// A fifth of the time in which nothing is told of what hangs.
+const WATCHDOG: Duration = Duration::from_secs(6);
 /// Enough for several pieces of 1 MiB before it.
 const BEFORE: usize = 6;
 
@@ -75,7 +77,7 @@ fn objects(vault: &Path) -> usize {
     String::from_utf8_lossy(&found.stdout).lines().filter(|name| is_piece(name)).count()
 }
 
-/// A daemon with a watchdog of 2 s that we hear, and its log.
+/// A daemon with a watchdog that we hear, and its log.
 struct Daemon {
     child: Child,
     /// When it was heard last, and how often.
@@ -106,7 +108,7 @@ impl Daemon {
             .arg(world.config())
             .arg("run")
             .env("NOTIFY_SOCKET", &at)
-            .env("WATCHDOG_USEC", "2000000");
+            .env("WATCHDOG_USEC", WATCHDOG.as_micros().to_string());
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(fs::File::create(&log).unwrap());
         Daemon { child: command.spawn().unwrap(), heard, log }
     }
@@ -170,7 +172,7 @@ fn a_read_that_hangs_keeps_nothing_else_and_is_told_once_and_when_it_goes_on() {
     until("the pieces before it in the vault", 30, || objects(&world.vault) == BEFORE);
     let pings = daemon.heard.lock().unwrap().1;
     until("the line of the log", 60, || {
-        assert!(daemon.heard.lock().unwrap().0.elapsed() < Duration::from_secs(2), "The watchdog would bite");
+        assert!(daemon.heard.lock().unwrap().0.elapsed() < WATCHDOG, "The watchdog would bite");
         daemon.log().contains("Archiving stands still")
     });
     println!("{} pings while it hung", daemon.heard.lock().unwrap().1 - pings);

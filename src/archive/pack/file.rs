@@ -235,11 +235,10 @@ pub fn judge(before: &Meta, after: Option<&Meta>, reading: &Reading, len: u64) -
     }
 }
 
-/// Whether nothing became of the file but that it lost a name: it was read whole, even if it is gone now.
+/// Whether nothing became of the file but that it lost its last name: it was read whole, and is gone now. Of one that has
+/// a name still, its ctime may as well tell of a change whose mtime was put back; it is read again.
 fn is_only_unlinked(before: &Meta, after: &Meta) -> bool {
-    after.nlink < before.nlink
-        && before.is_same_inode(after)
-        && (before.size, before.mtime) == (after.size, after.mtime)
+    after.nlink == 0 && before.is_same_inode(after) && (before.size, before.mtime) == (after.size, after.mtime)
 }
 
 /// Metadata of an open file.
