@@ -29,7 +29,7 @@ mod world;
 
 use check::{Compare, judge};
 use life::{DAY, HOUR, Lived, Plan};
-use source::{Random, sh};
+use source::{Random, setting, sh};
 use std::{collections::BTreeSet, env, fs, path::Path, time::Instant};
 use world::{Ran, Setup, World};
 
@@ -37,10 +37,6 @@ use world::{Ran, Setup, World};
 const BEGIN: &str = "2026-10-23T12:00:00Z";
 
 const WINDOWS: [&[&str]; 3] = [&["20:00-07:00"], &[], &["Sat-Sun 00:00-24:00", "22:30-06:15"]];
-
-fn setting(name: &str, default: u64) -> u64 {
-    env::var(name).ok().map_or(default, |text| text.parse().expect("a number"))
-}
 
 /// Some 30 MiB in pieces of two or three parts, one file larger than a piece, and small ones.
 fn tree(root: &Path) {
@@ -134,11 +130,11 @@ fn simulate(days: i64, seed: u64) -> Sum {
     let (mut sum, mut looked_at, mut changed) = (Sum::default(), String::new(), false);
     let begin = BEGIN.parse::<jiff::Timestamp>().unwrap().as_millisecond();
     let outages = outages(&mut random, begin, days);
-    let (mut now, mut crash_at, mut stop_at) = (begin, begin, begin);
+    let (mut now, mut crash_at, mut stop_at, mut is_due) = (begin, begin, begin, true);
     while now < begin + days * DAY && sum.violations.is_empty() {
         let plan = Plan {
             root: world.path(""),
-            begin: pass(&world).0 == looked_at,
+            begin: is_due,
             now,
             crash_at,
             crash_after: random.below(60),
@@ -168,6 +164,7 @@ fn simulate(days: i64, seed: u64) -> Sum {
             Lived::Failed(log) => sum.violations.push(log),
         }
         let (pass, has_ended) = pass(&world);
+        is_due = pass == looked_at || has_ended;
         if has_ended && pass != looked_at {
             let compare = if changed { Compare::Consistent } else { Compare::Equal };
             let day = (now - begin) / DAY;

@@ -9,7 +9,7 @@ use super::{
     records::CompressedRecord,
     retry::{Outcome, persist},
     sealing,
-    stages::until_stopped,
+    stages::{self, until_stopped},
 };
 use crate::{
     archive::list::MemberList,
@@ -99,11 +99,11 @@ pub fn compress(
     thread::scope(|scope| {
         for lane in 0..first.lanes() {
             let (compressor, out) = (first.twin(), out.clone());
-            let started = super::stages::start_within(ctx, scope, "compressor", move || {
+            let started = stages::start_within(ctx, scope, "compressor", move || {
                 compress_lane(ctx, compressor, pieces, out);
             });
             if !started && lane == 0 {
-                ctx.give_up(Trouble::Internal, "Cannot start a thread: a limit of the system is reached");
+                stages::cannot_start(ctx);
             }
         }
     });

@@ -154,7 +154,7 @@ fn guard(ctx: &Context, name: &str, work: impl FnOnce()) {
     }
 }
 
-fn cannot_start(ctx: &Context) {
+pub fn cannot_start(ctx: &Context) {
     ctx.give_up(Trouble::Internal, "Cannot start a thread: a limit of the system is reached");
 }
 

@@ -3,8 +3,8 @@
 use crate::{
     check::{Compare, assert_right, judge},
     mounts::{Disk, EXT4, SMALL, XFS, cannot_mount},
-    points::{Interrupted, campaign, first, run_until_with, setting},
-    source::{self, sh},
+    points::{Interrupted, campaign, first, run_until_with},
+    source::{self, setting, sh},
     world::{Running, Setup, World},
 };
 

@@ -5,8 +5,7 @@ use crate::{
     check::{Compare, judge},
     disk::highest,
     mounts::{Disk, SMALL, cannot_mount},
-    points::setting,
-    source::{self, sh},
+    source::{self, setting, sh},
     world::{Ran, Setup, World},
 };
 

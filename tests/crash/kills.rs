@@ -2,8 +2,7 @@
 
 use crate::{
     check::{Compare, assert_right, finish, judge},
-    points::setting,
-    source::{self, Random},
+    source::{self, Random, setting},
     world::{Running, Setup, World},
 };
 use std::{

@@ -3,8 +3,7 @@
 
 use crate::{
     check::{Compare, judge},
-    points::setting,
-    source::{self, sh},
+    source::{self, setting, sh},
     world::{Ran, Setup, World},
 };
 

@@ -2,8 +2,7 @@
 
 use crate::{
     check::{Compare, assert_right},
-    points::setting,
-    source,
+    source::{self, setting},
     world::{Setup, World},
 };
 

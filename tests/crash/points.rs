@@ -2,11 +2,11 @@
 
 use crate::{
     check::{Compare, assert_right, finish, judge},
-    source,
+    source::{self, setting},
     world::{KILLED, Ran, Setup, World},
 };
 use std::{
-    env, fs,
+    fs,
     path::{Path, PathBuf},
     process::Command,
     sync::OnceLock,
@@ -38,11 +38,6 @@ pub fn run_until_with(world: &World, options: &[&str], point: u64) -> (Ran, u64,
     let text = fs::read_to_string(&count).unwrap();
     let (seen, last) = text.trim().split_once(' ').unwrap();
     (ran, seen.parse().unwrap(), last.to_owned())
-}
-
-/// A number from the environment, so that a campaign can do more than a test.
-pub fn setting(name: &str, default: u64) -> u64 {
-    env::var(name).map_or(default, |text| text.parse().unwrap())
 }
 
 /// A run that was to be interrupted at a point, and what was wrong after it.

@@ -7,8 +7,8 @@
 use crate::{
     check::{Compare, judge},
     mounts::{Disk, EXT4, XFS, cannot_mount},
-    points::{Interrupted, campaign, first, run_until_with, setting},
-    source::{self, sh},
+    points::{Interrupted, campaign, first, run_until_with},
+    source::{self, setting, sh},
     world::{KILLED, Setup, World},
 };
 

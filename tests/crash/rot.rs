@@ -3,9 +3,8 @@
 
 use crate::{
     check::{Compare, assert_right, judge},
-    points::setting,
     progress,
-    source::{self, Random, sh},
+    source::{self, Random, setting, sh},
     world::{Setup, World},
 };
 use std::{fs, path::Path};

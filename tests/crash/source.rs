@@ -1,7 +1,7 @@
 //! Small trees to be archived, the same for the same seed.
 
 use std::{
-    fs,
+    env, fs,
     os::unix::{fs::symlink, net::UnixListener},
     path::Path,
     process::Command,
@@ -58,6 +58,11 @@ pub fn mixed(root: &Path) {
     fs::create_dir(root.join("zz-empty")).unwrap();
     // Old enough that nothing is still changing, and with nanoseconds.
     sh(root, "find . -depth -exec touch -h -d '2020-01-02 03:04:05.678912345 UTC' {} +");
+}
+
+/// A number from the environment, so that a campaign can do more than a test.
+pub fn setting(name: &str, default: u64) -> u64 {
+    env::var(name).map_or(default, |text| text.parse().unwrap())
 }
 
 /// Runs a script in bash; fails the test if any command of it fails.

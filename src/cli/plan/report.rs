@@ -227,7 +227,8 @@ fn upload_time(settings: &Settings, link: Option<Bandwidth>, bytes: u64) -> Opti
 }
 
 fn money(prices: &Prices, stock: &Stock) -> Money {
-    let (bulk, standard) = (Thaw::Bulk, Thaw::Standard);
+    let back = |thaw| prices.restore(stock, thaw, COPY_DAYS);
+    let (bulk, standard) = (back(Thaw::Bulk), back(Thaw::Standard));
     Money {
         currency: "USD",
         date: prices.date.to_string(),
@@ -236,9 +237,9 @@ fn money(prices: &Prices, stock: &Stock) -> Money {
         delivery: prices.delivery(stock),
         minimum_days: prices.minimum_days,
         minimum: prices.minimum(stock),
-        restore_bulk: prices.restore(stock, bulk, COPY_DAYS).total(),
-        restore_standard: prices.restore(stock, standard, COPY_DAYS).total(),
-        restore_egress: prices.restore(stock, bulk, COPY_DAYS).egress,
+        restore_bulk: bulk.total(),
+        restore_standard: standard.total(),
+        restore_egress: bulk.egress,
     }
 }
 
