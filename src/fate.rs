@@ -22,6 +22,8 @@ pub enum Trouble {
     Source,
     /// The staging disk: full, read-only, failing.
     Staging,
+    /// The configuration.
+    Settings,
     /// Keys or passphrase are there, but unusable.
     Keys,
     /// The vault could not be reached, or refused.
@@ -37,6 +39,7 @@ impl Trouble {
     pub fn exit_code(self) -> u8 {
         match self {
             Trouble::Internal => 1,
+            Trouble::Settings => 2,
             Trouble::Vault => 4,
             Trouble::Keys => 5,
             Trouble::Staging => 6,
@@ -49,6 +52,7 @@ impl Trouble {
         match self {
             Trouble::Source => "source",
             Trouble::Staging => "staging",
+            Trouble::Settings => "settings",
             Trouble::Keys => "keys",
             Trouble::Vault => "vault",
             Trouble::State => "state",

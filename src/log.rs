@@ -4,12 +4,15 @@
 //! INFO: nothing to do. WARN: nothing to do yet. ERROR: an operator must act, or data was lost.
 
 use crate::{
-    notice::{Monitor, Notice, Severity},
+    notice::{Monitor, Notice, SettingChange, Severity},
     units::ByteSize,
 };
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 use tracing::field::display;
-use tracing_subscriber::{EnvFilter, layer::SubscriberExt, util::SubscriberInitExt};
+use tracing_subscriber::{EnvFilter, Registry, layer::SubscriberExt, reload, util::SubscriberInitExt};
 
 /// Draws log lines from notices.
 #[derive(Clone, Copy)]
@@ -23,12 +26,28 @@ pub enum LogMonitor {
 /// The level of everything that is not ours: what matters of it comes back to us as an error, and is told by us.
 const LIBRARIES: &str = "error";
 
-/// Begins logging, for the rest of the process. `level`: `error`, `warn`, `info`, `debug` or `trace`.
-pub fn init(level: &str) -> LogMonitor {
+/// The filter of the process's log, to change it.
+static FILTER: OnceLock<reload::Handle<EnvFilter, Registry>> = OnceLock::new();
+
+fn filter(level: &str) -> EnvFilter {
     // What libraries have to say is for whoever looks for a defect; some of them say which keys they found.
     let own = format!("{},{}={level}", LIBRARIES, env!("CARGO_CRATE_NAME"));
-    let filter = EnvFilter::try_new(own).unwrap_or_else(|_| EnvFilter::new("info"));
+    EnvFilter::try_new(own).unwrap_or_else(|_| EnvFilter::new("info"))
+}
+
+/// Logs at another level from now on.
+pub fn set_level(level: &str) {
+    if let Some(handle) = FILTER.get() {
+        // It fails only when the log is gone.
+        let _ = handle.reload(filter(level));
+    }
+}
+
+/// Begins logging, for the rest of the process. `level`: `error`, `warn`, `info`, `debug` or `trace`.
+pub fn init(level: &str) -> LogMonitor {
+    let (filter, handle) = reload::Layer::new(filter(level));
     let registry = tracing_subscriber::registry().with(filter);
+    let _ = FILTER.set(handle);
     // systemd sets it when stderr is a stream to the journal.
     let journal = std::env::var_os("JOURNAL_STREAM").and_then(|_| tracing_journald::layer().ok());
     // A second call changes nothing; tests of commands may make it.
@@ -62,6 +81,22 @@ fn seconds(took: Duration) -> f64 {
 fn rate(len: u64, took: Duration) -> String {
     let per_second = len as f64 / took.as_secs_f64().max(0.001);
     format!("{}/s", ByteSize(per_second as u64))
+}
+
+impl LogMonitor {
+    fn settings_taken(self, changes: &[SettingChange], restart: &[String]) {
+        for change in changes {
+            let key = &change.key;
+            let [old, new] = [&change.old, &change.new].map(|value| value.as_deref().unwrap_or("none"));
+            if restart.contains(key) {
+                line!(&self, warn, "Setting changes at the next start", key, old, new);
+            } else {
+                line!(&self, info, "Setting changed", key, old, new);
+            }
+        }
+        let changed = changes.len() - restart.len();
+        line!(&self, info, "Configuration taken", changed);
+    }
 }
 
 impl Monitor for LogMonitor {
@@ -128,6 +163,10 @@ impl Monitor for LogMonitor {
             Notice::Recovered { trouble } => {
                 let trouble = trouble.as_str();
                 line!(self, info, "Recovered", trouble);
+            }
+            Notice::SettingsTaken { changes, restart } => self.settings_taken(changes, restart),
+            Notice::SettingsRefused { why } => {
+                line!(self, error, "Configuration refused, the one before holds", why);
             }
         }
     }

@@ -121,6 +121,21 @@ impl Step {
     }
 }
 
+/// A setting that is another from now on; absent where there is none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SettingChange {
+    pub key: String,
+    pub old: Option<String>,
+    pub new: Option<String>,
+}
+
+impl fmt::Display for SettingChange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown = |value: &Option<String>| value.clone().unwrap_or_else(|| "none".to_owned());
+        write!(f, "{}: {} -> {}", self.key, shown(&self.old), shown(&self.new))
+    }
+}
+
 /// A happening. Told once; log line, mail and status are drawn from it.
 #[derive(Clone, Debug)]
 pub enum Notice {
@@ -205,6 +220,15 @@ pub enum Notice {
     },
     Recovered {
         trouble: Trouble,
+    },
+    /// The configuration was read again, and holds. `restart`: keys that are taken only by the next start.
+    SettingsTaken {
+        changes: Vec<SettingChange>,
+        restart: Vec<String>,
+    },
+    /// The configuration was read again, and is wrong: the one before holds.
+    SettingsRefused {
+        why: String,
     },
 }
 

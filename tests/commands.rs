@@ -17,6 +17,8 @@ mod manual;
 mod plan;
 #[path = "commands/policy.rs"]
 mod policy;
+#[path = "commands/reload.rs"]
+mod reload;
 #[path = "commands/state.rs"]
 mod state;
 

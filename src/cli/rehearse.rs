@@ -140,7 +140,7 @@ pub fn run(args: &super::Args, rehearse: &Args) -> Result<u8, Failed> {
     }
     let began = Instant::now();
     eprintln!("Archiving {} into a vault at {} …", dir.display(), work.path("vault").display());
-    let code = daemon::run(&settings, &Run { once: true, ..Run::default() }, monitors)
+    let code = daemon::run(&settings, &Run { once: true, log_level_is_given: true, ..Run::default() }, monitors)
         .map_err(|(code, what)| Failed::new(code, what))?;
     match code {
         0 | 3 => {}

@@ -42,6 +42,7 @@ pub fn run(args: &super::Args, run: &Args) -> Result<u8, Failed> {
         give_up_after: run.give_up_after.map(Seconds::duration),
         ignore_window: run.ignore_window,
         pass_now: run.pass_now.clone(),
+        log_level_is_given: args.quiet || args.verbose,
     };
     daemon::run(&settings, &run, monitors).map_err(|(code, what)| Failed::new(code, what))
 }

@@ -4,6 +4,7 @@ use super::{Failed, json_line};
 use crate::{
     catalog::{Catalog, CatalogError, PassRow, PieceRow, PieceState},
     config::Settings,
+    daemon::SETTINGS_REFUSED,
     path::SourcePath,
     staging,
     units::ByteSize,
@@ -68,7 +69,12 @@ fn gather(settings: &Settings, catalog: Option<&Catalog>) -> Result<Value, Faile
             _ => json!({ "source": source.name.as_str(), "path": source.path, "state": "waiting" }),
         });
     }
+    let refused = match catalog {
+        Some(catalog) => catalog.setting(SETTINGS_REFUSED)?.filter(|why| !why.is_empty()),
+        None => None,
+    };
     Ok(json!({
+        "settings_refused": refused,
         "running": staging::is_in_use(&settings.staging.path),
         "staging": { "path": settings.staging.path, "used": staging::used_below(&settings.staging.path), "cap": settings.staging.cap.0 },
         "sources": sources,
@@ -111,6 +117,9 @@ fn show(status: &Value) -> Result<(), Failed> {
     let bytes = |value: &Value| ByteSize(value.as_u64().unwrap_or(0)).to_string();
     let staging = &status["staging"];
     writeln!(out, "archiver is {running}; staging holds {} of {}", bytes(&staging["used"]), bytes(&staging["cap"]))?;
+    if let Some(why) = status["settings_refused"].as_str() {
+        writeln!(out, "The configuration that was read last is refused, the one before holds:\n{why}")?;
+    }
     for source in status["sources"].as_array().into_iter().flatten() {
         writeln!(out)?;
         let text = |key: &str| source[key].as_str().unwrap_or("").to_owned();

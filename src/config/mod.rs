@@ -8,6 +8,7 @@
 //! Secrets are never in the file, and no message shows the value of a key that may hold one by mistake.
 
 mod address;
+mod changes;
 mod document;
 mod files;
 mod keys;

@@ -1,7 +1,9 @@
 //! The daemon: puts the rooms together as the configuration says, and turns signals into ends.
 
+mod configured;
 mod doctor;
 mod options;
+mod running;
 mod systemd;
 mod vault;
 
@@ -11,17 +13,21 @@ use crate::{
     fate::{Chain, Fate, Fateful},
     log::Fan,
     notice::{Monitor, Notice},
-    pipeline::{self, AlwaysOpen, Backoff, Clock, Ended, Finish, Limit, Parts, WindowGate},
-    report::{self, Mailer},
+    pipeline::{self, Backoff, Clock, Ended, Finish, Limit, Live, Parts, WindowGate},
+    report::Mailers,
     staging::Stop,
-    upload::{Gate, chance},
+    upload::chance,
 };
+use configured::Configured;
+use running::{Running, window};
 use std::{sync::Arc, time::Duration};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
+use vault::Opened;
 
 pub use doctor::doctor;
 pub use options::{foreseen, load, pipeline};
+pub use running::SETTINGS_REFUSED;
 pub use vault::s3_options;
 
 /// How long calls to a disk may take at the end of the process.
@@ -36,6 +42,8 @@ pub struct Run {
     pub ignore_window: bool,
     /// Sources of which a pass is due now.
     pub pass_now: Vec<String>,
+    /// The level of the log is what the command line says, not the configuration.
+    pub log_level_is_given: bool,
 }
 
 /// A run that could not begin: exit code, and what to say.
@@ -82,20 +90,17 @@ enum Event {
 
 /// Runs until everything is done, if `run.once`, or until a signal ends it. Gives the exit code.
 pub fn run(settings: &Settings, run: &Run, mut monitors: Vec<Arc<dyn Monitor>>) -> Result<u8, CannotRun> {
-    if let Some(mail) = options::mail(settings).map_err(|what| (USAGE, what))? {
-        let host = options::host(settings);
-        let mailer = Mailer::start(&mail, &host, report::Clock::system(), report::mailer::Patience::default())
-            .map_err(|err| (USAGE, Chain(&err).to_string()))?;
-        monitors.push(Arc::new(mailer));
-    }
+    let mailers = Arc::<Mailers>::default();
+    monitors.push(mailers.clone());
     let monitor: Arc<dyn Monitor> = Arc::new(Fan(monitors));
+    let configured = Configured::new(settings, run, monitor.clone(), mailers).map_err(|what| (USAGE, what))?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()
         .map_err(|err| (1, format!("Cannot start the workers: {err}")))?;
     monitor.notice(&Notice::Started { version: env!("CARGO_PKG_VERSION") });
-    let served = runtime.block_on(serve(settings, run, monitor.clone()));
+    let served = runtime.block_on(serve(configured, run, monitor.clone()));
     // A disk call that hangs must not keep the process.
     runtime.shutdown_timeout(FAREWELL);
     let (finish, signal) = served?;
@@ -109,36 +114,41 @@ pub fn run(settings: &Settings, run: &Run, mut monitors: Vec<Arc<dyn Monitor>>) 
 
 /// Gives the signal as well by which it was told to stop.
 async fn serve(
-    settings: &Settings,
+    mut configured: Configured,
     run: &Run,
     monitor: Arc<dyn Monitor>,
 ) -> Result<(Finish, Option<StopSignal>), CannotRun> {
     let mut signals = Signals::listen().map_err(|err| (1, format!("Cannot listen to signals: {err}")))?;
+    let (catalog, vault) = loop {
+        match open(&configured.settings, run, monitor.as_ref(), &mut signals).await? {
+            Ok(opened) => break opened,
+            Err(Interrupted::Stop(signal)) => return Ok((Finish { ended: Ended::Stopped, lost: 0 }, Some(signal))),
+            // What was waited for may be what was wrong.
+            Err(Interrupted::Reload) => match configured.read().await {
+                Ok(next) => configured.take(next),
+                Err(why) => configured.refuse(why),
+            },
+        }
+    };
     let (stop, cancel) = (Stop::default(), CancellationToken::new());
-    let stopped = |signal| (Finish { ended: Ended::Stopped, lost: 0 }, Some(signal));
-    // Once something went there, a vault that is not there must never be made anew: it may only be unmounted.
-    let (catalog, is_known) = match open_catalog(settings, run, monitor.as_ref(), &mut signals).await? {
-        Ok(catalog) => catalog,
-        Err(signal) => return Ok(stopped(signal)),
-    };
-    let opening = vault::Opening { run, monitor: monitor.as_ref(), is_known };
-    let vault = match vault::open(settings, &opening, &mut signals).await? {
-        Ok(vault) => vault,
-        Err(signal) => return Ok(stopped(signal)),
-    };
     let clock: Clock = Arc::new(jiff::Timestamp::now);
+    let settings = &configured.settings;
+    let live = Live::new(options::pipeline(settings, run), vault.vault());
+    let hours = (window(settings, run), settings.time_zone.now());
+    let gate = Arc::new(WindowGate::new(hours.0, hours.1, clock.clone(), monitor.clone()));
     let parts = Parts {
-        options: options::pipeline(settings, run),
-        catalog,
-        vault: vault.vault(),
+        live: live.clone(),
+        catalog: catalog.clone(),
         monitor: monitor.clone(),
-        clock: clock.clone(),
+        clock,
         wait: Arc::new(Stop::wait),
         stop: stop.clone(),
         cancel: cancel.clone(),
-        gate: gate(settings, run, clock, monitor.clone()),
+        gate: gate.clone(),
         runtime: tokio::runtime::Handle::current(),
     };
+    let mut running = Running { configured, run: run.clone(), vault, catalog, live, gate, stop: stop.clone() };
+    running.remember("");
     let mut work = tokio::task::spawn_blocking(move || pipeline::run(parts));
     systemd::ready();
     let mut watchdog = systemd::watchdog_interval().map(tokio::time::interval);
@@ -158,15 +168,26 @@ async fn serve(
                 stop.tell();
                 cancel.cancel();
             }
-            Event::Reload => {
-                vault.reload();
-                tracing::warn!(
-                    "Credentials are read again; the configuration is read at the next start, so restart to take it now"
-                );
-            }
+            Event::Reload => running.reload().await,
             Event::WatchdogDue => systemd::watchdog(),
         }
     }
+}
+
+/// Opens what a run needs. Once something went there, a vault that is not there must never be made anew: it may only be
+/// unmounted.
+async fn open(
+    settings: &Settings,
+    run: &Run,
+    monitor: &dyn Monitor,
+    signals: &mut Signals,
+) -> Result<Result<(Catalog, Opened), Interrupted>, CannotRun> {
+    let (catalog, is_known) = match open_catalog(settings, run, monitor, signals).await? {
+        Ok(opened) => opened,
+        Err(why) => return Ok(Err(why)),
+    };
+    let opening = vault::Opening { run, monitor, is_known };
+    Ok(vault::open(settings, &opening, signals).await?.map(|vault| (catalog, vault)))
 }
 
 /// Opens the catalog, and asks it whether the vault is known. What may pass by itself, as a disk that is full, is
@@ -176,7 +197,7 @@ async fn open_catalog(
     run: &Run,
     monitor: &dyn Monitor,
     signals: &mut Signals,
-) -> Result<Result<(Catalog, bool), StopSignal>, CannotRun> {
+) -> Result<Result<(Catalog, bool), Interrupted>, CannotRun> {
     let (mut backoff, limit) = (Backoff::default(), Limit::of(run.once, run.give_up_after));
     loop {
         let opened = Catalog::open(&settings.catalog_file());
@@ -188,26 +209,33 @@ async fn open_catalog(
         };
         let wait = backoff.failed(err.waits(), err.fate(), jiff::Timestamp::now(), limit, chance());
         let Some(wait) = wait else { return Err(cannot(&err)) };
-        if let Some(signal) = tell_and_wait(monitor, signals, &err, wait).await {
-            return Ok(Err(signal));
+        if let Some(why) = tell_and_wait(monitor, signals, &err, wait).await {
+            return Ok(Err(why));
         }
     }
 }
 
-/// Tells what keeps a run from its beginning, and waits. Gives the signal that ended the waiting.
+/// What ends a wait before its time.
+enum Interrupted {
+    Stop(StopSignal),
+    Reload,
+}
+
+/// Tells what keeps a run from its beginning, and waits. Gives what ended the waiting.
 async fn tell_and_wait(
     monitor: &dyn Monitor,
     signals: &mut Signals,
     err: &impl Fateful,
     wait: Duration,
-) -> Option<StopSignal> {
+) -> Option<Interrupted> {
     let what = Chain(err).to_string();
     monitor.notice(&Notice::Trouble { trouble: err.trouble(), what, retry_in: Some(wait) });
     tokio::select! {
         () = tokio::time::sleep(wait) => None,
         event = signals.next() => match event {
-            Event::Stop(signal) => Some(signal),
-            Event::Reload | Event::WatchdogDue | Event::Finished(_) => None,
+            Event::Stop(signal) => Some(Interrupted::Stop(signal)),
+            Event::Reload => Some(Interrupted::Reload),
+            Event::WatchdogDue | Event::Finished(_) => None,
         },
     }
 }
@@ -244,11 +272,4 @@ impl Signals {
             _ = self.hangup.recv() => Event::Reload,
         }
     }
-}
-
-fn gate(settings: &Settings, run: &Run, clock: Clock, monitor: Arc<dyn Monitor>) -> Arc<dyn Gate> {
-    if run.ignore_window || settings.upload.window.is_always() {
-        return Arc::new(AlwaysOpen);
-    }
-    Arc::new(WindowGate::new(settings.upload.window.clone(), settings.time_zone.now(), clock, monitor))
 }

@@ -16,6 +16,17 @@ pub fn stopping() {
     tell(NotifyState::Stopping);
 }
 
+/// Until it is ready again.
+pub fn reloading() {
+    // Later versions of systemd ignore the one without the other.
+    let _ = NotifyState::monotonic_usec_now().and_then(|now| sd_notify::notify(&[NotifyState::Reloading, now]));
+}
+
+/// A line for `systemctl status`.
+pub fn status(line: &str) {
+    tell(NotifyState::Status(line));
+}
+
 pub fn watchdog() {
     tell(NotifyState::Watchdog);
 }

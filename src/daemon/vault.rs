@@ -1,9 +1,9 @@
 //! The vault that the configuration names.
 
-use super::{CannotRun, Run, Signals, StopSignal, cannot, tell_and_wait};
+use super::{CannotRun, Interrupted, Run, Signals, cannot, tell_and_wait};
 use crate::{
     config::{Settings, VaultUrl},
-    fate::Fateful,
+    fate::{Chain, Fateful},
     notice::Monitor,
     pipeline::{Backoff, Limit},
     upload::chance,
@@ -17,6 +17,8 @@ use std::{path::Path, sync::Arc, time::Duration};
 
 /// How often a vault that is not there is looked for again.
 const VAULT_WAIT: Duration = Duration::from_secs(30);
+/// How long a run that goes on waits for the disk of another vault.
+const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 
 /// How a vault is to be opened.
 pub(super) struct Opening<'a> {
@@ -54,7 +56,7 @@ pub(super) async fn open(
     settings: &Settings,
     opening: &Opening<'_>,
     signals: &mut Signals,
-) -> Result<Result<Opened, StopSignal>, CannotRun> {
+) -> Result<Result<Opened, Interrupted>, CannotRun> {
     match (&settings.vault.url, s3_options(settings)) {
         (VaultUrl::Directory(path), _) => open_directory(path, opening, signals).await,
         (VaultUrl::S3 { .. }, options) => {
@@ -64,13 +66,31 @@ pub(super) async fn open(
     }
 }
 
+/// Opens a vault for a run that goes on: a directory that is not there is not waited for.
+pub(super) async fn open_now(settings: &Settings, is_known: bool) -> Result<Opened, String> {
+    match (&settings.vault.url, s3_options(settings)) {
+        (VaultUrl::S3 { .. }, Some(options)) => Ok(Opened::S3(Box::new(S3Vault::open(options).await))),
+        (VaultUrl::Directory(path), _) => {
+            let path = path.clone();
+            let open = if is_known { DirectoryVault::open_existing } else { DirectoryVault::open };
+            let opening = tokio::task::spawn_blocking(move || open(&path));
+            match tokio::time::timeout(ANSWER_WITHIN, opening).await {
+                Ok(Ok(opened)) => opened.map(Opened::Directory).map_err(|err| Chain(&err).to_string()),
+                Ok(Err(err)) => Err(err.to_string()),
+                Err(_) => Err("its disk gives no answer".to_owned()),
+            }
+        }
+        (VaultUrl::S3 { .. }, None) => unreachable!("a URL of S3 has options of S3"),
+    }
+}
+
 /// A daemon waits for a directory that is not there, until a signal ends the waiting; a run that somebody waits for
 /// only as long as it was told to.
 async fn open_directory(
     path: &Path,
     Opening { run, monitor, is_known }: &Opening<'_>,
     signals: &mut Signals,
-) -> Result<Result<Opened, StopSignal>, CannotRun> {
+) -> Result<Result<Opened, Interrupted>, CannotRun> {
     let mut backoff = Backoff::default();
     loop {
         let opening = path.to_owned();
@@ -94,8 +114,8 @@ async fn open_directory(
             }
         };
         let Some(wait) = wait else { return Err(cannot(&err)) };
-        if let Some(signal) = tell_and_wait(*monitor, signals, &err, wait).await {
-            return Ok(Err(signal));
+        if let Some(why) = tell_and_wait(*monitor, signals, &err, wait).await {
+            return Ok(Err(why));
         }
     }
 }

@@ -10,17 +10,21 @@ use super::{
     packing::{self, Packed as PackedNow},
     records::local_manifests,
     retry::{Outcome, Patience},
-    spec::SourceSpec,
+    spec::{Options, SourceSpec},
 };
 use crate::{
     archive::pack::SegmentChain,
     catalog::{NewPass, PieceRow, PieceState},
     durable,
-    name::{PassId, PieceName},
+    name::{PassId, PieceName, SourceName},
     notice::Notice,
     staging::{Packed, Piece},
 };
-use std::{collections::BTreeMap, sync::mpsc::SyncSender, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, mpsc::SyncSender},
+    time::Duration,
+};
 
 /// How often a held source is looked at again.
 const HELD_WAIT: Duration = Duration::from_secs(60);
@@ -28,8 +32,10 @@ const HELD_WAIT: Duration = Duration::from_secs(60);
 const IDLE_WAIT: Duration = Duration::from_secs(1);
 
 /// A source and how far this run is with it.
-struct Turn<'a> {
-    spec: &'a SourceSpec,
+struct Turn {
+    spec: SourceSpec,
+    /// The options of the lane.
+    options: Arc<Options>,
     lane: Option<Lane>,
     pass_now: bool,
     held: Option<(String, Duration)>,
@@ -49,20 +55,13 @@ enum Turned {
 }
 
 pub fn run(ctx: &Context, out: SyncSender<Piece<Packed>>) {
-    let turn = |spec| Turn {
-        spec,
-        lane: None,
-        pass_now: spec.pass_now,
-        held: None,
-        patience: Patience::default(),
-        is_idle: false,
-    };
-    let mut turns: Vec<Turn> = ctx.options.sources.iter().map(turn).collect();
+    let mut turns: Vec<Turn> = Vec::new();
     loop {
         let rings = ctx.bell.rings();
         let (mut worked, mut held) = (false, false);
+        turns = in_turn(turns, &ctx.renewed().options);
         for turn in &mut turns {
-            match turn.take(ctx, &out) {
+            match turn.take(&ctx.renewed(), &out) {
                 Turned::Worked => worked = true,
                 Turned::Idle => {}
                 Turned::Held => held = true,
@@ -83,6 +82,16 @@ pub fn run(ctx: &Context, out: SyncSender<Piece<Packed>>) {
     }
 }
 
+/// The sources as they are configured now; what is known of each stays.
+fn in_turn(turns: Vec<Turn>, options: &Arc<Options>) -> Vec<Turn> {
+    let mut known: BTreeMap<SourceName, Turn> = turns.into_iter().map(|turn| (turn.spec.name.clone(), turn)).collect();
+    let turn = |spec: &SourceSpec| match known.remove(&spec.name) {
+        Some(turn) => turn.renewed(spec, options),
+        None => Turn::new(spec, options),
+    };
+    options.sources.iter().map(turn).collect()
+}
+
 /// Whether anything is still on its way: pieces behind the archiver, or passes that have not ended. The pass of
 /// a held source does not count.
 fn is_busy(ctx: &Context, turns: &[Turn]) -> bool {
@@ -92,7 +101,36 @@ fn is_busy(ctx: &Context, turns: &[Turn]) -> bool {
     under_way || turns.iter().any(open)
 }
 
-impl Turn<'_> {
+impl Turn {
+    fn new(spec: &SourceSpec, options: &Arc<Options>) -> Turn {
+        Turn {
+            spec: spec.clone(),
+            options: options.clone(),
+            lane: None,
+            pass_now: spec.pass_now,
+            held: None,
+            patience: Patience::default(),
+            is_idle: false,
+        }
+    }
+
+    /// Goes on with other options. The walk begins anew behind the last piece only if it would not be the same: it
+    /// reads the source.
+    fn renewed(mut self, spec: &SourceSpec, options: &Arc<Options>) -> Turn {
+        if Arc::ptr_eq(&self.options, options) {
+            return self;
+        }
+        let before = SourceSpec { pass_now: spec.pass_now, ..self.spec };
+        let is_same = |a: &Options, b: &Options| {
+            (a.pack.max_size, a.pack.max_members, &a.own) == (b.pack.max_size, b.pack.max_members, &b.own)
+        };
+        if before != *spec || !is_same(&self.options, options) {
+            self.lane = None;
+        }
+        // What held it, or kept it idle, may be what was changed.
+        Turn { spec: spec.clone(), options: options.clone(), held: None, is_idle: false, ..self }
+    }
+
     /// Packs at most one piece, so that sources take turns.
     fn take(&mut self, ctx: &Context, out: &SyncSender<Piece<Packed>>) -> Turned {
         if let Some((_, until)) = &self.held
@@ -137,11 +175,11 @@ impl Turn<'_> {
         if self.lane.is_none() {
             let draft = drafts::find(ctx, &self.spec.name, pass, None)?;
             let resumed = ctx.catalog.resume_point(&self.spec.name, pass)?.is_some() || draft.is_some();
-            self.lane = Some(Lane::open(ctx, self.spec, pass, Range::Rest { draft: draft.map(Box::new) })?);
+            self.lane = Some(Lane::open(ctx, &self.spec, pass, Range::Rest { draft: draft.map(Box::new) })?);
             ctx.tell(Notice::PassStarted { source: self.spec.name.to_string(), pass: pass.to_string(), resumed });
         }
         let Some(lane) = &mut self.lane else { return Ok(Turned::Idle) };
-        match packing::pack_next(ctx, self.spec, lane, None, out)? {
+        match packing::pack_next(ctx, &self.spec, lane, None, out)? {
             PackedNow::One => Ok(Turned::Worked),
             PackedNow::End => {
                 let seen = lane.seen();
@@ -189,7 +227,7 @@ impl Turn<'_> {
             _ => PassId::at(now),
         };
         // A source that must be held now does not even begin.
-        let lane = Lane::open(ctx, self.spec, pass, Range::Rest { draft: None })?;
+        let lane = Lane::open(ctx, &self.spec, pass, Range::Rest { draft: None })?;
         ctx.catalog.begin_pass(&NewPass {
             source: source.clone(),
             pass,
@@ -219,8 +257,8 @@ impl Turn<'_> {
             let chain = chain_before(&rows, &lost).or_else(left);
             let draft = drafts::find(ctx, &source, pass, Some(seq))?;
             let range = Range::Again(Box::new(Again { lost: lost.clone(), before, chain, draft }));
-            let mut lane = Lane::open(ctx, self.spec, pass, range)?;
-            while matches!(packing::pack_next(ctx, self.spec, &mut lane, Some(seq), out)?, PackedNow::One) {
+            let mut lane = Lane::open(ctx, &self.spec, pass, range)?;
+            while matches!(packing::pack_next(ctx, &self.spec, &mut lane, Some(seq), out)?, PackedNow::One) {
                 if only_one {
                     break;
                 }

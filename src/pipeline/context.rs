@@ -1,6 +1,9 @@
 //! What all stages share: the disk, the catalog, the vault, and how they learn of each other.
 
-use super::{Options, Parts};
+use super::{
+    Options, Parts,
+    live::{Live, Orders},
+};
 use crate::{
     archive::tree::Pulse,
     catalog::{Catalog, CatalogError},
@@ -14,6 +17,7 @@ use crate::{
 };
 use std::{
     error::Error,
+    ops::Deref,
     sync::{
         Arc, Condvar, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -130,12 +134,21 @@ impl Bell {
     }
 }
 
+/// What a unit of work is done with: what all share, and the options and the vault as they were when it began.
+#[derive(Clone)]
 pub struct Context {
-    pub options: Options,
+    shared: Arc<Shared>,
+    pub options: Arc<Options>,
+    pub vault: Arc<dyn Vault>,
+    pub uploader: Arc<Uploader>,
+}
+
+pub struct Shared {
+    live: Arc<Live>,
+    /// The version of what `live` says, and who uploads by it.
+    present: Mutex<(u64, Arc<Uploader>)>,
     pub staging: Staging,
     pub catalog: Catalog,
-    pub vault: Arc<dyn Vault>,
-    pub uploader: Uploader,
     pub monitor: Arc<dyn Monitor>,
     pub clock: Clock,
     pub wait: Wait,
@@ -177,22 +190,30 @@ fn ledger_error<'a>(attempt: &'static str, key: &'a Key) -> impl FnOnce(CatalogE
     move |err| LedgerError { attempt, key: key.clone(), fate: err.fate(), source: Box::new(err) }
 }
 
+impl Deref for Context {
+    type Target = Shared;
+
+    fn deref(&self) -> &Shared {
+        &self.shared
+    }
+}
+
 impl Context {
     /// Checks the keys and settles the names under which this host's pieces stand.
     pub fn new(parts: Parts, staging: Staging) -> Result<Context, Failure> {
-        let Parts { options, catalog, vault, monitor, clock, wait, stop, cancel, gate, runtime } = parts;
+        let Parts { live, catalog, monitor, clock, wait, stop, cancel, gate, runtime } = parts;
+        let Orders { version, options, vault } = live.get();
         if let Some(encrypt) = &options.encrypt {
             Encrypter::open(encrypt, system_clock(&clock))?;
         }
         let host = catalog.setting_or("host", || options.host.clone())?;
         let ledger = Arc::new(CatalogLedger(catalog.clone()));
-        let uploader = Uploader::new(vault.clone(), ledger, gate, options.upload.clone());
-        Ok(Context {
-            options,
+        let uploader = Arc::new(Uploader::new(vault.clone(), ledger, gate, options.upload.clone()));
+        let shared = Arc::new(Shared {
+            live,
+            present: Mutex::new((version, uploader.clone())),
             staging,
             catalog,
-            vault,
-            uploader,
             monitor,
             clock,
             wait,
@@ -207,7 +228,21 @@ impl Context {
             began: Instant::now(),
             ended: Mutex::new(None),
             lost: AtomicU64::new(0),
-        })
+        });
+        Ok(Context { shared, options, vault, uploader })
+    }
+
+    /// For the next unit of work: with the options and the vault that hold now.
+    pub fn renewed(&self) -> Context {
+        let Orders { version, options, vault } = self.live.get();
+        let mut present = self.present.lock().unwrap_or_else(PoisonError::into_inner);
+        if present.0 != version {
+            self.staging.budget().set_cap(options.cap);
+            *present = (version, Arc::new(present.1.with(vault.clone(), options.upload.clone())));
+        }
+        let uploader = present.1.clone();
+        drop(present);
+        Context { shared: self.shared.clone(), options, vault, uploader }
     }
 
     /// Waits for an answer of the vault, or until it is told to stop: a server that never answers keeps nobody.

@@ -8,7 +8,7 @@ use super::{
     middle::lose,
     records::SealedRecord,
     retry::{Outcome, persist},
-    stages::until_stopped,
+    stages::Inbox,
 };
 use crate::{
     catalog::PieceState,
@@ -16,13 +16,13 @@ use crate::{
     notice::Step,
     staging::{Encrypted, Piece, Shelf, read_record},
     upload::{Parcel, abort_orphans},
-    vault::{Key, ObjectSpec, checksum::BlockSums},
+    vault::{Key, ObjectSpec, Vault, checksum::BlockSums},
 };
 use std::{
     collections::BTreeMap,
     path::PathBuf,
     sync::{
-        PoisonError,
+        Arc, PoisonError,
         atomic::{AtomicU64, Ordering},
         mpsc::Receiver,
     },
@@ -32,12 +32,13 @@ use std::{
 pub(super) const STANDARD: &str = "STANDARD";
 
 pub fn run(ctx: &Context, backlog: Vec<Piece<Encrypted>>, news: Receiver<Piece<Encrypted>>) {
-    let mut greeted = false;
-    for piece in backlog.into_iter().chain(until_stopped(ctx, news)) {
-        let delivered = persist(ctx, || {
-            if !greeted {
+    let mut greeted: Option<Arc<dyn Vault>> = None;
+    let mut pieces = Inbox::new(backlog, news);
+    while let Some(piece) = pieces.next(ctx) {
+        let delivered = persist(ctx, |ctx| {
+            if !greeted.as_ref().is_some_and(|greeted| Arc::ptr_eq(greeted, &ctx.vault)) {
                 greet(ctx)?;
-                greeted = true;
+                greeted = Some(ctx.vault.clone());
                 let _ = abort_lost(ctx);
             }
             deliver_piece(ctx, &piece)
@@ -49,7 +50,7 @@ pub fn run(ctx: &Context, backlog: Vec<Piece<Encrypted>>, news: Receiver<Piece<E
                 if !matches!(lose(ctx, piece.name(), &why), Outcome::Done(())) {
                     return;
                 }
-                let _ = abort_lost(ctx);
+                let _ = abort_lost(&ctx.renewed());
             }
         }
         ctx.bell.ring();

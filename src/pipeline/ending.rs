@@ -39,7 +39,7 @@ const COPY_EVERY: Duration = Duration::from_secs(24 * 60 * 60);
 pub fn run(ctx: &Context) {
     while !ctx.is_stopping() {
         let rings = ctx.bell.rings();
-        if matches!(persist(ctx, || look_around(ctx)), Outcome::Stopped) {
+        if matches!(persist(ctx, look_around), Outcome::Stopped) {
             return;
         }
         ctx.bell.wait(rings, LOOK_EVERY);
@@ -137,8 +137,8 @@ fn end_pass(ctx: &Context, pass: &PassRow) -> Result<(), Failure> {
         lost,
         clean: lost == 0 && counts.adds_up(),
     });
-    let forget = || tree.forget().and_then(|()| index.forget());
-    if forget().is_err() {
+    let forget = |_: &Context| tree.forget().and_then(|()| index.forget());
+    if forget(ctx).is_err() {
         // If this is not to be any more, the next start sweeps them.
         let _ = persist(ctx, forget);
     }

@@ -7,10 +7,10 @@ use crate::{
     window::Window,
 };
 use async_trait::async_trait;
-use jiff::SignedDuration;
+use jiff::{SignedDuration, tz::TimeZone};
 use std::{
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -33,16 +33,25 @@ impl Gate for AlwaysOpen {
 
 /// Uploads go while the window is open, in the local time of a zone.
 pub struct WindowGate {
-    window: Window,
-    zone: jiff::tz::TimeZone,
+    hours: Mutex<(Window, TimeZone)>,
     clock: Clock,
     monitor: Arc<dyn Monitor>,
     waiting: AtomicBool,
 }
 
 impl WindowGate {
-    pub fn new(window: Window, zone: jiff::tz::TimeZone, clock: Clock, monitor: Arc<dyn Monitor>) -> WindowGate {
-        WindowGate { window, zone, clock, monitor, waiting: AtomicBool::new(false) }
+    pub fn new(window: Window, zone: TimeZone, clock: Clock, monitor: Arc<dyn Monitor>) -> WindowGate {
+        WindowGate { hours: Mutex::new((window, zone)), clock, monitor, waiting: AtomicBool::new(false) }
+    }
+
+    /// Holds for whoever waits already, too.
+    pub fn set(&self, window: Window, zone: TimeZone) {
+        *self.hours.lock().unwrap_or_else(PoisonError::into_inner) = (window, zone);
+        self.waiting.store(false, Ordering::Relaxed);
+    }
+
+    fn hours(&self) -> (Window, TimeZone) {
+        self.hours.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -50,15 +59,14 @@ impl WindowGate {
 impl Gate for WindowGate {
     async fn opened(&self) {
         loop {
-            let now = (self.clock)();
-            if self.window.is_open_at(now, &self.zone) {
+            let (now, (window, zone)) = ((self.clock)(), self.hours());
+            if window.is_open_at(now, &zone) {
                 self.waiting.store(false, Ordering::Relaxed);
                 return;
             }
             if !self.waiting.swap(true, Ordering::Relaxed) {
-                let opens = self.window.next_change(now, &self.zone);
-                let opens = opens
-                    .map_or("never".to_owned(), |at| at.to_zoned(self.zone.clone()).strftime("%a %H:%M").to_string());
+                let opens = window.next_change(now, &zone);
+                let opens = opens.map_or("never".to_owned(), |at| at.to_zoned(zone).strftime("%a %H:%M").to_string());
                 self.monitor.notice(&Notice::WaitingForWindow { opens });
             }
             tokio::time::sleep(LOOK_EVERY).await;
@@ -68,9 +76,9 @@ impl Gate for WindowGate {
     /// What is under way was begun while the window was open, so one that is closed now, and was so that long ago,
     /// has been closed all the time between.
     async fn overdue(&self) {
-        let is_open = |at| self.window.is_open_at(at, &self.zone);
         loop {
-            let now = (self.clock)();
+            let (now, (window, zone)) = ((self.clock)(), self.hours());
+            let is_open = |at| window.is_open_at(at, &zone);
             if !is_open(now) && !now.checked_sub(GRACE).is_ok_and(is_open) {
                 return;
             }

@@ -6,22 +6,17 @@
 
 use super::{
     context::{Context, Failure},
-    records::CompressedRecord,
     retry::{Outcome, persist},
-    sealing,
-    stages::{self, until_stopped},
 };
 use crate::{
-    archive::list::MemberList,
-    compress::{Blocks, Compressor},
     durable::{Growing, at, is_lost},
     fate::{Fate, Trouble},
-    name::{Compression, PieceName},
+    name::PieceName,
     notice::{Notice, Step},
     stage::{Job, Mark, Transform},
     staging::{
-        Compressed, Digest, Draft, Encrypted, HashingWriter, Packed, Piece, Reservation, Shelf, Source, Tally,
-        drop_pages, read_record, write_record,
+        Digest, Draft, HashingWriter, Packed, Piece, Reservation, Shelf, Source, Tally, drop_pages, read_record,
+        write_record,
     },
     vault::checksum::{BlockSummer, BlockSums},
 };
@@ -29,11 +24,7 @@ use serde::{Deserialize, Serialize};
 use std::{
     fs::File,
     io::{self, Read, Seek, SeekFrom},
-    sync::{
-        Mutex, PoisonError,
-        mpsc::{Receiver, SyncSender},
-    },
-    thread,
+    sync::mpsc::SyncSender,
 };
 
 /// Where a draft goes on after a restart, and what must stand before that place in it. The input needs no such
@@ -53,7 +44,7 @@ pub struct Made<S> {
 }
 
 /// Takes pieces until there are no more or a stop is told.
-fn each<A: Shelf>(
+pub(super) fn each<A: Shelf>(
     ctx: &Context,
     mut next: impl FnMut() -> Option<Piece<A>>,
     mut work: impl FnMut(Piece<A>) -> Outcome<()>,
@@ -77,7 +68,7 @@ fn each<A: Shelf>(
 /// Gives a piece up whose local form is lost or rotten: its range is packed again from the source.
 pub(super) fn lose(ctx: &Context, name: &PieceName, why: &str) -> Outcome<()> {
     ctx.tell(Notice::PieceRotten { piece: name.clone(), why: why.to_owned() });
-    let lost = persist(ctx, || {
+    let lost = persist(ctx, |ctx| {
         ctx.catalog.set_retired(name, why)?;
         Ok(ctx.staging.forget(name)?)
     });
@@ -85,76 +76,14 @@ pub(super) fn lose(ctx: &Context, name: &PieceName, why: &str) -> Outcome<()> {
     lost
 }
 
-/// Compresses pieces, the backlog first, then the news: as many side by side as threads and memory allow, so that no
-/// core waits for the last block of a piece, or for its proof. They may come out in another order than they went in.
-pub fn compress(
-    ctx: &Context,
-    backlog: Vec<Piece<Packed>>,
-    news: Receiver<Piece<Packed>>,
-    out: SyncSender<Piece<Compressed>>,
-) {
-    let Outcome::Done(first) = persist(ctx, || Ok(Compressor::new(&ctx.options.compress)?)) else { return };
-    let pieces = Mutex::new(backlog.into_iter().chain(until_stopped(ctx, news)));
-    let pieces = &pieces;
-    thread::scope(|scope| {
-        for lane in 0..first.lanes() {
-            let (compressor, out) = (first.twin(), out.clone());
-            let started = stages::start_within(ctx, scope, "compressor", move || {
-                compress_lane(ctx, compressor, pieces, out);
-            });
-            if !started && lane == 0 {
-                stages::cannot_start(ctx);
-            }
-        }
-    });
-}
-
-fn compress_lane(
-    ctx: &Context,
-    mut compressor: Compressor,
-    pieces: &Mutex<impl Iterator<Item = Piece<Packed>>>,
-    out: SyncSender<Piece<Compressed>>,
-) {
-    let next = || pieces.lock().unwrap_or_else(PoisonError::into_inner).next();
-    each(ctx, next, |piece| {
-        let next = match persist(ctx, || compress_piece(ctx, &mut compressor, &piece)) {
-            Outcome::Done(next) => next,
-            Outcome::Stopped => return Outcome::Stopped,
-            Outcome::Rotten(why) => return Outcome::Rotten(why),
-        };
-        hand_on(ctx, &piece, next, &out)
-    });
-}
-
-pub fn encrypt(
-    ctx: &Context,
-    backlog: Vec<Piece<Compressed>>,
-    news: Receiver<Piece<Compressed>>,
-    out: SyncSender<Piece<Encrypted>>,
-) {
-    let mut pieces = backlog.into_iter().chain(until_stopped(ctx, news));
-    each(
-        ctx,
-        || pieces.next(),
-        |piece| {
-            let next = match persist(ctx, || sealing::seal_piece(ctx, &piece)) {
-                Outcome::Done(next) => next,
-                Outcome::Stopped => return Outcome::Stopped,
-                Outcome::Rotten(why) => return Outcome::Rotten(why),
-            };
-            hand_on(ctx, &piece, next, &out)
-        },
-    );
-}
-
 /// Away with the old, now that the new is safe, and on with the news. A crash leaves two copies, never none.
-fn hand_on<A: Shelf, B: Shelf>(
+pub(super) fn hand_on<A: Shelf, B: Shelf>(
     ctx: &Context,
     old: &Piece<A>,
     new: Piece<B>,
     out: &SyncSender<Piece<B>>,
 ) -> Outcome<()> {
-    let gone = persist(ctx, || Ok(old.discard()?));
+    let gone = persist(ctx, |_| Ok(old.discard()?));
     if !matches!(gone, Outcome::Done(())) {
         return gone;
     }
@@ -181,45 +110,9 @@ pub(super) fn open_input<A: Shelf, B: Shelf>(ctx: &Context, piece: &Piece<A>) ->
 }
 
 /// Bytes of the input behind the mark of a draft, if it has one.
-fn resumed_at(ctx: &Context, file_name: &str) -> u64 {
+pub(super) fn resumed_at(ctx: &Context, file_name: &str) -> u64 {
     let record = read_record::<MarkRecord<serde_json::Value>>(&ctx.staging.mark_file(file_name));
     record.map_or(0, |record| record.mark.input)
-}
-
-fn compress_piece(
-    ctx: &Context,
-    compressor: &mut Compressor,
-    piece: &Piece<Packed>,
-) -> Result<Piece<Compressed>, Failure> {
-    let name = piece.name();
-    let (packed, _) = MemberList::open(&ctx.staging.list_file(name, Packed::RECORD))?;
-    let clear = Digest { len: packed.tar_size, sha256: packed.tar_sha256 };
-    let options = &ctx.options.compress;
-    let file_name = format!("{name}.tar{}", options.method.suffix());
-    let record_path = ctx.staging.list_file(name, Compressed::RECORD);
-    let record = |made, blocks| CompressedRecord {
-        compression: options.method,
-        level: (options.method != Compression::None).then_some(options.level),
-        clear: clear.clone(),
-        made,
-        blocks,
-    };
-    ctx.timed(Step::Compress, name, piece.len(), resumed_at(ctx, &file_name), || {
-        let input = open_input::<Packed, Compressed>(ctx, piece)?;
-        let next = if options.method == Compression::None {
-            check(ctx, &input, &clear, Step::Compress)?;
-            write_record(&record_path, &record(clear.clone(), vec![[0, 0]]))?;
-            ctx.staging.forward::<Packed, Compressed>(piece)?
-        } else {
-            let (draft, made) = convert::<_, Compressed>(ctx, compressor, &input, &clear, &file_name, true)?;
-            let Blocks { blocks } = made.summary;
-            write_record(&record_path, &record(made.digest, blocks))?;
-            ctx.staging.publish(draft, name, &format!(".tar{}", options.method.suffix()))?
-        };
-        ctx.catalog.set_compressed(name, &read_record::<CompressedRecord>(&record_path)?.row())?;
-        let len = next.len();
-        Ok((next, len))
-    })
 }
 
 /// Reads a file whole and checks that it is what was recorded; gives its block checksums.

@@ -1,7 +1,7 @@
 //! Runs the stages: one thread each, joined by bounded channels that carry only news of pieces.
 //!
 //! ```text
-//! archiving ──► middle (compress) ──► middle (encrypt, sealing) ──► delivery      ending (of passes)
+//! archiving ──► compressing ──► sealing ──► delivery      ending (of passes)
 //! ```
 //!
 //! Waiting, retrying, stopping and committing happen here, once. The order in which a piece is committed is the
@@ -11,6 +11,7 @@
 
 mod archiving;
 mod backoff;
+mod compressing;
 mod context;
 mod delivery;
 mod drafts;
@@ -20,6 +21,7 @@ mod gate;
 mod greeting;
 mod labels;
 mod lane;
+mod live;
 mod middle;
 mod packing;
 mod records;
@@ -36,6 +38,7 @@ pub use forecast::{Forecast, Forecaster, Keep};
 pub use gate::{AlwaysOpen, GRACE, WindowGate};
 pub use greeting::is_vault_known;
 pub use lane::NotNow;
+pub use live::Live;
 pub use records::{local_manifest, read_manifest};
 pub use spec::{Names, Options, SourceSpec};
 
@@ -45,7 +48,6 @@ use crate::{
     notice::{Monitor, Notice},
     staging::{Staging, Stop},
     upload::Gate,
-    vault::Vault,
 };
 use context::Context;
 use stages::Stages;
@@ -57,9 +59,9 @@ const NEWS_MAX: usize = 16;
 
 /// What a run is made of. All of it comes in from outside, so every part can be another in a test.
 pub struct Parts {
-    pub options: Options,
+    /// Options and vault, which may become others while it runs.
+    pub live: Arc<Live>,
     pub catalog: Catalog,
-    pub vault: Arc<dyn Vault>,
     pub monitor: Arc<dyn Monitor>,
     pub clock: Clock,
     pub wait: Wait,
@@ -74,7 +76,8 @@ pub struct Parts {
 
 /// Runs until it is told to stop, or, with [`Options::once`], until nothing is left to do. Blocks.
 pub fn run(parts: Parts) -> Finish {
-    let (staging, backlog) = match Staging::open(&parts.options.staging, parts.options.cap) {
+    let options = parts.live.get().options;
+    let (staging, backlog) = match Staging::open(&options.staging, options.cap) {
         Ok(opened) => opened,
         Err(err) => return Finish::failed(parts.monitor.as_ref(), err.trouble(), Chain(&err).to_string()),
     };
@@ -90,11 +93,10 @@ pub fn run(parts: Parts) -> Finish {
     let (packed_out, packed_in) = sync_channel(NEWS_MAX);
     let (compressed_out, compressed_in) = sync_channel(NEWS_MAX);
     let (sealed_out, sealed_in) = sync_channel(NEWS_MAX);
-    let ctx = Arc::new(ctx);
     let mut stages = Stages::new(ctx.clone());
     stages.start(stages::ARCHIVER, move |ctx| archiving::run(ctx, packed_out));
-    stages.start("compressor", move |ctx| middle::compress(ctx, backlog.packed, packed_in, compressed_out));
-    stages.start("encrypter", move |ctx| middle::encrypt(ctx, backlog.compressed, compressed_in, sealed_out));
+    stages.start("compressor", move |ctx| compressing::run(ctx, backlog.packed, packed_in, compressed_out));
+    stages.start("encrypter", move |ctx| sealing::run(ctx, backlog.compressed, compressed_in, sealed_out));
     stages.start("uploader", move |ctx| delivery::run(ctx, backlog.encrypted, sealed_in));
     stages.start("ender", ending::run);
     stages.wait();

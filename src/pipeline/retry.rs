@@ -56,14 +56,15 @@ impl Patience {
     }
 }
 
-/// Works until it is done, told to stop, or found to be in vain.
-pub fn persist<R>(ctx: &Context, mut work: impl FnMut() -> Result<R, Failure>) -> Outcome<R> {
+/// Works until it is done, told to stop, or found to be in vain. Every attempt is made with what is configured then: that
+/// may be what was wrong.
+pub fn persist<R>(ctx: &Context, mut work: impl FnMut(&Context) -> Result<R, Failure>) -> Outcome<R> {
     let mut patience = Patience::default();
     loop {
         if ctx.is_stopping() {
             return Outcome::Stopped;
         }
-        match work() {
+        match work(&ctx.renewed()) {
             Ok(done) => {
                 patience.succeeded(ctx);
                 return Outcome::Done(done);

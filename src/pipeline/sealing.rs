@@ -2,8 +2,10 @@
 
 use super::{
     context::{Context, Failure, system_clock},
-    middle::{Made, check, convert, open_input},
+    middle::{Made, check, convert, each, hand_on, open_input},
     records::{CompressedRecord, SealedRecord, keep_file, local_manifest, read_manifest},
+    retry::{Outcome, persist},
+    stages::Inbox,
 };
 use crate::{
     archive::{
@@ -24,6 +26,7 @@ use crate::{
 use std::{
     fs::File,
     io::{Seek, SeekFrom},
+    sync::mpsc::{Receiver, SyncSender},
 };
 
 /// Seals what goes to the vault, as the run is configured.
@@ -75,7 +78,29 @@ impl Seal {
     }
 }
 
-pub fn seal_piece(ctx: &Context, piece: &Piece<Compressed>) -> Result<Piece<Encrypted>, Failure> {
+/// Encrypts pieces, the backlog first, then the news.
+pub fn run(
+    ctx: &Context,
+    backlog: Vec<Piece<Compressed>>,
+    news: Receiver<Piece<Compressed>>,
+    out: SyncSender<Piece<Encrypted>>,
+) {
+    let mut pieces = Inbox::new(backlog, news);
+    each(
+        ctx,
+        || pieces.next(ctx),
+        |piece| {
+            let next = match persist(ctx, |ctx| seal_piece(ctx, &piece)) {
+                Outcome::Done(next) => next,
+                Outcome::Stopped => return Outcome::Stopped,
+                Outcome::Rotten(why) => return Outcome::Rotten(why),
+            };
+            hand_on(ctx, &piece, next, &out)
+        },
+    );
+}
+
+fn seal_piece(ctx: &Context, piece: &Piece<Compressed>) -> Result<Piece<Encrypted>, Failure> {
     let name = piece.name();
     let compressed: CompressedRecord = read_record(&ctx.staging.list_file(name, Compressed::RECORD))?;
     ctx.timed(Step::Encrypt, name, piece.len(), 0, || {

@@ -15,7 +15,7 @@ pub enum Names {
     Opaque,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SourceSpec {
     pub name: SourceName,
     pub path: PathBuf,

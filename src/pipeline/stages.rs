@@ -11,10 +11,7 @@ use jiff::{Timestamp, Unit};
 use std::{
     convert::Infallible,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{
-        Arc,
-        mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel},
-    },
+    sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel},
     thread::{self, JoinHandle},
     time::Duration,
 };
@@ -32,7 +29,7 @@ const LEAVE_AFTER: Duration = Duration::from_secs(10);
 pub const ARCHIVER: &str = "archiver";
 
 pub struct Stages {
-    ctx: Arc<Context>,
+    ctx: Context,
     threads: Vec<(&'static str, JoinHandle<()>)>,
     /// Held by every thread for as long as it lives; nothing is ever sent.
     alive: SyncSender<Infallible>,
@@ -40,7 +37,7 @@ pub struct Stages {
 }
 
 impl Stages {
-    pub fn new(ctx: Arc<Context>) -> Stages {
+    pub fn new(ctx: Context) -> Stages {
         let (alive, ended) = sync_channel(0);
         Stages { ctx, threads: Vec::new(), alive, ended }
     }
@@ -75,18 +72,45 @@ impl Stages {
     }
 }
 
-/// What another stage hands on, until that one ends or a stop is told: it may hang, and then it never ends.
-pub fn until_stopped<T>(ctx: &Context, news: Receiver<T>) -> impl Iterator<Item = T> {
-    std::iter::from_fn(move || {
-        while !ctx.is_stopping() {
-            match news.recv_timeout(LOOK_EVERY) {
+/// The pieces that a stage is to take: the backlog first, then what the stage before it hands on.
+pub struct Inbox<T> {
+    backlog: std::vec::IntoIter<T>,
+    news: Receiver<T>,
+    has_ended: bool,
+}
+
+impl<T> Inbox<T> {
+    pub fn new(backlog: Vec<T>, news: Receiver<T>) -> Inbox<T> {
+        Inbox { backlog: backlog.into_iter(), news, has_ended: false }
+    }
+
+    /// Nothing more comes.
+    pub fn has_ended(&self) -> bool {
+        self.has_ended
+    }
+
+    /// The next piece, unless the stage before has ended or a stop is told: that one may hang, and then it never ends.
+    pub fn next(&mut self, ctx: &Context) -> Option<T> {
+        self.next_unless(ctx, || false)
+    }
+
+    /// As [`next`](Self::next), for as long as there is no reason to take none.
+    pub fn next_unless(&mut self, ctx: &Context, not_now: impl Fn() -> bool) -> Option<T> {
+        while !ctx.is_stopping() && !not_now() {
+            if let Some(piece) = self.backlog.next() {
+                return Some(piece);
+            }
+            match self.news.recv_timeout(LOOK_EVERY) {
                 Ok(piece) => return Some(piece),
                 Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => break,
+                Err(RecvTimeoutError::Disconnected) => {
+                    self.has_ended = true;
+                    break;
+                }
             }
         }
         None
-    })
+    }
 }
 
 /// What hangs is no work that could be lost: the state is as after a crash, and the next run goes on from it.

@@ -89,7 +89,9 @@ impl Mail {
                 );
                 Some(Mail::new(MailKind::PassEnded, &subject, &body))
             }
+            Notice::SettingsRefused { why } => Some(of_trouble(Trouble::Settings, why, None)),
             Notice::PassEnded { clean: true, .. }
+            | Notice::SettingsTaken { .. }
             | Notice::Started { .. }
             | Notice::Stopping { .. }
             | Notice::PassStarted { .. }
@@ -120,6 +122,10 @@ fn of_trouble(trouble: Trouble, what: &str, retry_in: Option<Duration>) -> Mail 
         Trouble::Staging => (
             "What is complete on the staging disk stays there.",
             "Make room on the staging disk, or look at its health with `dmesg` and `smartctl`.",
+        ),
+        Trouble::Settings => (
+            "The configuration before this one holds, and the work goes on by it.",
+            "Mend the file, look at it with `archiver check`, and reload again.",
         ),
         Trouble::Keys => (
             "Nothing leaves this machine before it can be encrypted to everyone it is meant for.",

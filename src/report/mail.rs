@@ -17,7 +17,7 @@ const SUBMISSION_PORT: u16 = 587;
 const SUBMISSIONS_PORT: u16 = 465;
 const RELAY_PORT: u16 = 25;
 
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Options {
     /// `smtps://[user@]host[:port]` speaks TLS from the start. `smtp://…` insists on STARTTLS, except to the same
     /// host, where it speaks plainly.

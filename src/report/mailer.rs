@@ -62,6 +62,25 @@ impl Default for Patience {
     }
 }
 
+/// The mailer of a daemon, which may become another one, or none, while others tell it what happens.
+#[derive(Default)]
+pub struct Mailers(Mutex<Option<Mailer>>);
+
+impl Mailers {
+    /// Gives back the one before, whose end may take as long as its farewell.
+    pub fn set(&self, mailer: Option<Mailer>) -> Option<Mailer> {
+        std::mem::replace(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner), mailer)
+    }
+}
+
+impl Monitor for Mailers {
+    fn notice(&self, notice: &Notice) {
+        if let Some(mailer) = &*self.0.lock().unwrap_or_else(PoisonError::into_inner) {
+            mailer.notice(notice);
+        }
+    }
+}
+
 /// Sends mails, at most one per kind and digest. Dropping it gives what is left one quick attempt.
 pub struct Mailer {
     shared: Arc<Shared>,

@@ -12,4 +12,4 @@ mod stub;
 
 pub use letter::{Mail, MailKind};
 pub use mail::{MailError, Options};
-pub use mailer::{Clock, Mailer};
+pub use mailer::{Clock, Mailer, Mailers};

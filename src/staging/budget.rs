@@ -17,13 +17,13 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 #[derive(Debug)]
 pub struct Budget {
-    cap: u64,
     held: Mutex<Held>,
     freed: Condvar,
 }
 
 #[derive(Debug, Default)]
 struct Held {
+    cap: u64,
     base: u64,
     pieces: HashMap<String, u64>,
 }
@@ -31,6 +31,10 @@ struct Held {
 impl Held {
     fn total(&self) -> u64 {
         self.base + self.pieces.values().sum::<u64>()
+    }
+
+    fn free(&self) -> u64 {
+        self.cap.saturating_sub(self.total())
     }
 }
 
@@ -75,7 +79,7 @@ impl Reservation {
 
 impl Budget {
     pub fn new(cap: u64) -> Budget {
-        Budget { cap, held: Mutex::default(), freed: Condvar::new() }
+        Budget { held: Mutex::new(Held { cap, ..Held::default() }), freed: Condvar::new() }
     }
 
     fn held(&self) -> MutexGuard<'_, Held> {
@@ -89,23 +93,30 @@ impl Budget {
     }
 
     pub fn cap(&self) -> u64 {
-        self.cap
+        self.held().cap
+    }
+
+    /// Holds for whatever is reserved from now on. What stands above a smaller one goes as it is delivered.
+    pub fn set_cap(&self, cap: u64) {
+        self.held().cap = cap;
+        self.freed.notify_all();
     }
 
     /// The most that a piece can have, when nothing else is held.
     pub fn most(&self) -> u64 {
-        self.cap.saturating_sub(self.held().base)
+        let held = self.held();
+        held.cap.saturating_sub(held.base)
     }
 
     pub fn free(&self) -> u64 {
-        self.cap.saturating_sub(self.held().total())
+        self.held().free()
     }
 
     /// Takes what a piece needs if there is room for it now.
     pub fn try_reserve(&self, id: &str, need: Reservation) -> bool {
         let mut held = self.held();
         let others = held.total() - held.pieces.get(id).copied().unwrap_or(0);
-        let fits = others.saturating_add(need.0) <= self.cap;
+        let fits = others.saturating_add(need.0) <= held.cap;
         if fits {
             held.pieces.insert(id.to_owned(), need.0);
         }
@@ -172,6 +183,17 @@ mod tests {
         assert_eq!(budget.free(), 400);
         budget.release("b");
         assert_eq!(budget.free(), 700);
+    }
+
+    #[test]
+    fn another_cap_holds_for_what_comes() {
+        let budget = Budget::new(1000);
+        assert!(budget.try_reserve("a", Reservation(900)));
+        budget.set_cap(500);
+        assert_eq!((budget.cap(), budget.free()), (500, 0));
+        assert!(!budget.try_reserve("b", Reservation(1)));
+        budget.set_cap(1100);
+        assert!(budget.try_reserve("b", Reservation(200)));
     }
 
     #[test]

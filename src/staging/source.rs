@@ -7,7 +7,7 @@ use std::{
     fs::File,
     io::{self, Read, Write},
     sync::{
-        Arc, Condvar, Mutex, PoisonError,
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -20,7 +20,8 @@ pub struct Stop(Arc<Flag>);
 #[derive(Debug, Default)]
 struct Flag {
     told: AtomicBool,
-    lock: Mutex<()>,
+    /// How often waits were ended without a stop.
+    nudges: Mutex<u64>,
     bell: Condvar,
 }
 
@@ -28,18 +29,29 @@ impl Stop {
     pub fn tell(&self) {
         self.0.told.store(true, Ordering::Relaxed);
         // Who is about to wait holds the lock, so nobody misses the bell.
-        drop(self.0.lock.lock().unwrap_or_else(PoisonError::into_inner));
+        drop(self.nudges());
         self.0.bell.notify_all();
+    }
+
+    /// Ends every wait of now without a stop: what is waited for may be otherwise.
+    pub fn nudge(&self) {
+        *self.nudges() += 1;
+        self.0.bell.notify_all();
+    }
+
+    fn nudges(&self) -> MutexGuard<'_, u64> {
+        self.0.nudges.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub fn is_told(&self) -> bool {
         self.0.told.load(Ordering::Relaxed)
     }
 
-    /// Waits this long, or until it is told.
+    /// Waits this long, or until it is told or nudged.
     pub fn wait(&self, at_most: Duration) {
-        let lock = self.0.lock.lock().unwrap_or_else(PoisonError::into_inner);
-        let _ = self.0.bell.wait_timeout_while(lock, at_most, |()| !self.is_told());
+        let nudges = self.nudges();
+        let before = *nudges;
+        let _ = self.0.bell.wait_timeout_while(nudges, at_most, |now| *now == before && !self.is_told());
     }
 }
 

@@ -3,7 +3,10 @@
 use crate::vault::payload::Pace;
 use async_trait::async_trait;
 use std::{
-    sync::{Mutex, PoisonError},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 use tokio::time::{Instant, sleep_until};
@@ -17,37 +20,57 @@ const STEPS: u64 = 20;
 /// for ever.
 #[derive(Debug)]
 pub(super) struct Bandwidth {
-    /// Bytes per second.
-    rate: u64,
+    /// Bytes per second; 0 without a limit.
+    rate: AtomicU64,
     /// Until when time is taken.
     taken: Mutex<Option<Instant>>,
 }
 
 impl Bandwidth {
-    pub(super) fn new(rate: u64) -> Bandwidth {
-        Bandwidth { rate: rate.max(1), taken: Mutex::new(None) }
+    pub(super) fn new(rate: Option<u64>) -> Bandwidth {
+        Bandwidth { rate: AtomicU64::new(stored(rate)), taken: Mutex::new(None) }
     }
 
-    /// When the span of time for these bytes begins.
-    fn take(&self, bytes: u64) -> Instant {
+    /// From the next step of each part on. What was taken at the old rate is not waited for: it may be hours.
+    pub(super) fn set(&self, rate: Option<u64>) {
+        if self.rate.swap(stored(rate), Ordering::Relaxed) != stored(rate) {
+            *self.taken.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        }
+    }
+
+    /// When the span of time for these bytes begins; nothing without a limit.
+    fn take(&self, bytes: u64) -> Option<Instant> {
+        let rate = self.rate.load(Ordering::Relaxed);
+        if rate == 0 {
+            return None;
+        }
         let now = Instant::now();
         let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
         let earliest = now.checked_sub(CREDIT).unwrap_or(now);
         // The first bytes of all have nothing to catch up on.
         let from = taken.map_or(now, |taken| taken.max(earliest));
-        *taken = Some(from + Duration::from_secs_f64(bytes as f64 / self.rate as f64));
-        from
+        *taken = Some(from + Duration::from_secs_f64(bytes as f64 / rate as f64));
+        Some(from)
     }
+}
+
+fn stored(rate: Option<u64>) -> u64 {
+    rate.map_or(0, |rate| rate.max(1))
 }
 
 #[async_trait]
 impl Pace for Bandwidth {
     async fn pass(&self, bytes: u64) {
-        sleep_until(self.take(bytes)).await;
+        if let Some(from) = self.take(bytes) {
+            sleep_until(from).await;
+        }
     }
 
     fn step(&self) -> u64 {
-        (self.rate / STEPS).max(1)
+        match self.rate.load(Ordering::Relaxed) {
+            0 => u64::MAX,
+            rate => (rate / STEPS).max(1),
+        }
     }
 }
 
@@ -58,7 +81,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_is_sent_must_be_paid_in_time() {
-        let bandwidth = Bandwidth::new(10);
+        let bandwidth = Bandwidth::new(Some(10));
         let start = Instant::now();
         for (bytes, seconds) in [(100, 0), (50, 10), (1, 15)] {
             bandwidth.pass(bytes).await;
@@ -68,7 +91,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn idling_saves_little_up() {
-        let bandwidth = Bandwidth::new(1_000);
+        let bandwidth = Bandwidth::new(Some(1_000));
         bandwidth.pass(1).await;
         tokio::time::advance(Duration::from_secs(1_000)).await;
         let start = Instant::now();
@@ -84,7 +107,7 @@ mod tests {
     async fn the_rate_holds_over_a_minute_for_all_parts_together() {
         const RATE: u64 = 10_000_000;
         for parts in [1_u64, 4, 64] {
-            let bandwidth = Arc::new(Bandwidth::new(RATE));
+            let bandwidth = Arc::new(Bandwidth::new(Some(RATE)));
             let sent = Arc::new(Mutex::new(Vec::new()));
             let senders: Vec<_> = (0..parts)
                 .map(|part| {

@@ -150,15 +150,23 @@ pub struct Uploader {
     ledger: Arc<dyn Ledger>,
     gate: Arc<dyn Gate>,
     options: Options,
-    bandwidth: Option<Arc<Bandwidth>>,
+    bandwidth: Arc<Bandwidth>,
     allowance: Mutex<Allowance>,
     told_class: AtomicBool,
 }
 
 impl Uploader {
     pub fn new(vault: Arc<dyn Vault>, ledger: Arc<dyn Ledger>, gate: Arc<dyn Gate>, options: Options) -> Uploader {
-        let bandwidth = options.bandwidth.map(|rate| Arc::new(Bandwidth::new(rate)));
+        let bandwidth = Arc::new(Bandwidth::new(options.bandwidth));
         let allowance = Mutex::new(Allowance::new(options.concurrency));
+        Uploader { vault, ledger, gate, options, bandwidth, allowance, told_class: AtomicBool::new(false) }
+    }
+
+    /// One for what is delivered from now on. The bandwidth is shared: it holds at once for what is under way, too.
+    pub fn with(&self, vault: Arc<dyn Vault>, options: Options) -> Uploader {
+        self.bandwidth.set(options.bandwidth);
+        let allowance = Mutex::new(Allowance::new(options.concurrency));
+        let (ledger, gate, bandwidth) = (self.ledger.clone(), self.gate.clone(), self.bandwidth.clone());
         Uploader { vault, ledger, gate, options, bandwidth, allowance, told_class: AtomicBool::new(false) }
     }
 

@@ -173,10 +173,6 @@ impl Uploader {
     }
 
     pub(super) fn payload(&self, file: &std::path::Path, span: Span) -> Payload {
-        let payload = Payload::of_file(file.to_owned(), span.offset, span.len, span.crc64);
-        match &self.bandwidth {
-            Some(bandwidth) => payload.paced(bandwidth.clone()),
-            None => payload,
-        }
+        Payload::of_file(file.to_owned(), span.offset, span.len, span.crc64).paced(self.bandwidth.clone())
     }
 }

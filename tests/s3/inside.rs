@@ -7,7 +7,7 @@ use archiver::{
     compress,
     name::Compression,
     notice::{Monitor, Notice},
-    pipeline::{self, AlwaysOpen, Finish, Names, Parts, SourceSpec, Wait, WindowGate},
+    pipeline::{self, AlwaysOpen, Finish, Live, Names, Parts, SourceSpec, Wait, WindowGate},
     staging::Stop,
     upload::{self, Gate, Retries},
     vault::s3::{self, Identity, Patience, S3Vault},
@@ -128,10 +128,10 @@ impl Inside {
         let work = thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
             let catalog = Catalog::open(&options.state.join("catalog.sqlite")).unwrap();
-            let vault = Arc::new(runtime.block_on(S3Vault::open(vault)));
+            let live = Live::new(options, Arc::new(runtime.block_on(S3Vault::open(vault))));
             let runtime = runtime.handle().clone();
             let (stop, cancel) = (own_stop, own_cancel);
-            pipeline::run(Parts { options, catalog, vault, monitor, clock, wait, stop, cancel, gate, runtime })
+            pipeline::run(Parts { live, catalog, monitor, clock, wait, stop, cancel, gate, runtime })
         });
         Going { ears, stop, cancel, work }
     }

@@ -10,7 +10,7 @@ use archiver::{
     daemon::{self, Run},
     fate::Waits,
     notice::{Monitor, Notice},
-    pipeline::{self, Parts},
+    pipeline::{self, Live, Parts},
     staging::Stop,
     upload::Retries,
     vault::directory::DirectoryVault,
@@ -126,9 +126,8 @@ pub fn run(text: &str) {
     let (clock, wait) = (hours.clone(), hours.clone());
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let finish = pipeline::run(Parts {
-        options,
+        live: Live::new(options, Arc::new(line)),
         catalog: Catalog::open(&settings.catalog_file()).unwrap(),
-        vault: Arc::new(line),
         monitor: Arc::new(Witness(hours)),
         clock: Arc::new(move || {
             clock.happens();

@@ -1,0 +1,120 @@
+//! The configuration of a running daemon: read again and checked as a whole before any of it holds, and told.
+
+use super::{Run, options};
+use crate::{
+    config::Settings,
+    encrypt::Encrypter,
+    fate::{Chain, Trouble},
+    log,
+    notice::{Monitor, Notice, SettingChange},
+    report::{self, Mailer, Mailers, mail, mailer::Patience},
+};
+use std::{
+    path::Path,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+/// Keys that name what is open for as long as the process lives.
+const RESTART: [&str; 2] = ["state", "staging.path"];
+/// Longest that reading it may take: the files lie on a disk that may hang.
+const READ_WITHIN: Duration = Duration::from_secs(10);
+
+/// The settings in force, and what hangs on them outside of the pipeline.
+pub(super) struct Configured {
+    pub settings: Settings,
+    run: Run,
+    monitor: Arc<dyn Monitor>,
+    mailers: Arc<Mailers>,
+    mail: Option<mail::Options>,
+    /// What was read last was refused.
+    is_refused: bool,
+}
+
+/// Settings that are good, and not in force yet.
+pub(super) struct Next {
+    pub settings: Settings,
+    changes: Vec<SettingChange>,
+    mail: Option<mail::Options>,
+}
+
+/// What is to be mailed, by whom; or why not.
+fn mailer(settings: &Settings, mail: Option<&mail::Options>) -> Result<Option<Mailer>, String> {
+    let start = |mail| Mailer::start(mail, &options::host(settings), report::Clock::system(), Patience::default());
+    mail.map(start).transpose().map_err(|err| Chain(&err).to_string())
+}
+
+impl Configured {
+    /// `monitor` hears of everything, and `mailers`, which begin to mail, are one of those that it tells.
+    pub(super) fn new(
+        settings: &Settings,
+        run: &Run,
+        monitor: Arc<dyn Monitor>,
+        mailers: Arc<Mailers>,
+    ) -> Result<Configured, String> {
+        let mail = options::mail(settings)?;
+        mailers.set(mailer(settings, mail.as_ref())?);
+        Ok(Configured { settings: settings.clone(), run: run.clone(), monitor, mailers, mail, is_refused: false })
+    }
+
+    /// Reads the file again. Nothing is changed by it.
+    pub(super) async fn read(&self) -> Result<Next, String> {
+        let file = self.settings.file().to_owned();
+        let reading = tokio::task::spawn_blocking(move || read(&file));
+        let (mut settings, mail) = match tokio::time::timeout(READ_WITHIN, reading).await {
+            Err(_) => Err(format!("{:?}, or what it names, gives no answer", self.settings.file())),
+            Ok(Err(err)) => Err(format!("Reading the configuration failed: {err}")),
+            Ok(Ok(read)) => read,
+        }?;
+        let changes = self.settings.changes_to(&settings);
+        // What cannot change now stays as it is, so that it is told again as long as it differs.
+        settings.state.clone_from(&self.settings.state);
+        settings.staging.path.clone_from(&self.settings.staging.path);
+        Ok(Next { settings, changes, mail })
+    }
+
+    /// Makes settings hold: those of mail and log, and for whoever looks here.
+    pub(super) fn take(&mut self, next: Next) {
+        let Next { settings, changes, mail } = next;
+        if mail != self.mail {
+            match mailer(&settings, mail.as_ref()) {
+                Ok(mailer) => {
+                    let before = self.mailers.set(mailer);
+                    // What it still has to send may take a while.
+                    drop(tokio::task::spawn_blocking(move || drop(before)));
+                    self.mail = mail;
+                }
+                Err(what) => self.monitor.notice(&Notice::Trouble {
+                    trouble: Trouble::Internal,
+                    what: format!("Mails go on as before: {what}"),
+                    retry_in: None,
+                }),
+            }
+        }
+        if !self.run.log_level_is_given {
+            log::set_level(settings.log.level.as_str());
+        }
+        self.settings = settings;
+        let restart = changes.iter().map(|change| change.key.clone());
+        let restart = restart.filter(|key| RESTART.contains(&key.as_str())).collect();
+        self.monitor.notice(&Notice::SettingsTaken { changes, restart });
+        if std::mem::take(&mut self.is_refused) {
+            self.monitor.notice(&Notice::Recovered { trouble: Trouble::Settings });
+        }
+    }
+
+    /// Tells that what was read is wrong.
+    pub(super) fn refuse(&mut self, why: String) {
+        self.is_refused = true;
+        self.monitor.notice(&Notice::SettingsRefused { why });
+    }
+}
+
+fn read(file: &Path) -> Result<(Settings, Option<mail::Options>), String> {
+    let settings = options::load(file).map_err(|err| Chain(&err).to_string())?;
+    if let Some(keys) = options::encrypt(&settings) {
+        Encrypter::open(&keys, Arc::new(SystemTime::now)).map_err(|err| Chain(&err).to_string())?;
+    }
+    let mail = options::mail(&settings)?;
+    Ok((settings, mail))
+}

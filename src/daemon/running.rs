@@ -1,0 +1,99 @@
+//! A run that goes on, and may be told otherwise.
+
+use super::{
+    Run,
+    configured::{Configured, Next},
+    options, systemd,
+    vault::{self, Opened},
+};
+use crate::{
+    catalog::Catalog,
+    config::Settings,
+    fate::Chain,
+    pipeline::{self, Live, WindowGate},
+    staging::Stop,
+    window::Window,
+};
+use std::sync::Arc;
+
+/// Setting of the catalog: why the configuration that was read last is not in force; empty when it is.
+pub const SETTINGS_REFUSED: &str = "settings-refused";
+
+pub(super) struct Running {
+    pub configured: Configured,
+    pub run: Run,
+    pub vault: Opened,
+    pub catalog: Catalog,
+    pub live: Arc<Live>,
+    pub gate: Arc<WindowGate>,
+    pub stop: Stop,
+}
+
+/// The hours of upload as they are configured, and asked for.
+pub(super) fn window(settings: &Settings, run: &Run) -> Window {
+    if run.ignore_window { Window::always() } else { settings.upload.window.clone() }
+}
+
+impl Running {
+    /// Reads the configuration again, and takes all of it or nothing.
+    pub(super) async fn reload(&mut self) {
+        systemd::reloading();
+        let read = match self.configured.read().await {
+            Ok(next) => self.open_vault(&next).await.map(|vault| (next, vault)),
+            Err(why) => Err(why),
+        };
+        match read {
+            Ok((next, vault)) => {
+                self.take(next, vault);
+                systemd::status("Configuration taken");
+                self.remember("");
+            }
+            Err(why) => {
+                systemd::status(&format!("Configuration refused, the one before holds: {}", why.replace('\n', "; ")));
+                self.remember(&why);
+                self.configured.refuse(why);
+            }
+        }
+        systemd::ready();
+    }
+
+    /// The vault of the next settings, if it is another one.
+    async fn open_vault(&self, next: &Next) -> Result<Option<Opened>, String> {
+        let same =
+            |a: &Settings, b: &Settings| a.vault.url == b.vault.url && vault::s3_options(a) == vault::s3_options(b);
+        if same(&self.configured.settings, &next.settings) {
+            return Ok(None);
+        }
+        // Where nothing went yet, a vault may be made.
+        let is_known = pipeline::is_vault_known(&self.catalog).map_err(|err| Chain(&err).to_string())?;
+        let opened = vault::open_now(&next.settings, is_known).await;
+        opened.map(Some).map_err(|what| format!("vault.url: {what}"))
+    }
+
+    fn take(&mut self, next: Next, vault: Option<Opened>) {
+        match vault {
+            Some(vault) => self.vault = vault,
+            // Its credentials may be others, in the same file.
+            None => self.vault.reload(),
+        }
+        let settings = &next.settings;
+        self.gate.set(window(settings, &self.run), settings.time_zone.now());
+        // No pass is due because it was when the run began.
+        let run = Run { pass_now: Vec::new(), ..self.run.clone() };
+        self.live.set(options::pipeline(settings, &run), self.vault.vault());
+        self.configured.take(next);
+        // Whoever waits to try again may succeed now.
+        self.stop.nudge();
+    }
+
+    /// Keeps why the configuration was refused, for whoever asks in another process.
+    pub(super) fn remember(&self, why: &str) {
+        let known = self.catalog.setting(SETTINGS_REFUSED).ok().flatten().unwrap_or_default();
+        if known == why {
+            return;
+        }
+        if let Err(err) = self.catalog.set_setting(SETTINGS_REFUSED, why) {
+            tracing::warn!("Cannot keep for `archiver status` how reloading went: {}", Chain(&err));
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! The compressor: as many pieces side by side as cores and memory allow.
+
+use super::{
+    context::{Context, Failure},
+    middle::{check, convert, each, hand_on, open_input, resumed_at},
+    records::CompressedRecord,
+    retry::{Outcome, persist},
+    stages::{self, Inbox},
+};
+use crate::{
+    archive::list::MemberList,
+    compress::{Blocks, Compressor},
+    name::Compression,
+    notice::Step,
+    staging::{Compressed, Digest, Packed, Piece, Shelf, read_record, write_record},
+};
+use std::{
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        mpsc::{Receiver, SyncSender},
+    },
+    thread,
+};
+
+/// Compresses pieces, the backlog first, then the news: as many side by side as threads and memory allow, so that no
+/// core waits for the last block of a piece, or for its proof. They may come out in another order than they went in.
+/// With other options all of them begin anew: they share cores and memory.
+pub fn run(
+    ctx: &Context,
+    backlog: Vec<Piece<Packed>>,
+    news: Receiver<Piece<Packed>>,
+    out: SyncSender<Piece<Compressed>>,
+) {
+    let pieces = Mutex::new(Inbox::new(backlog, news));
+    while !ctx.is_stopping() && !lock(&pieces).has_ended() {
+        let begun = persist(ctx, |ctx| Ok((ctx.clone(), Compressor::new(&ctx.options.compress)?)));
+        let Outcome::Done((ctx, first)) = begun else { return };
+        let (ctx, pieces) = (&ctx, &pieces);
+        thread::scope(|scope| {
+            for lane in 0..first.lanes() {
+                let (compressor, out) = (first.twin(), out.clone());
+                let started = stages::start_within(ctx, scope, "compressor", move || {
+                    compress_lane(ctx, compressor, pieces, out);
+                });
+                if !started && lane == 0 {
+                    stages::cannot_start(ctx);
+                }
+            }
+        });
+    }
+}
+
+fn lock<T>(pieces: &Mutex<Inbox<T>>) -> MutexGuard<'_, Inbox<T>> {
+    pieces.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Compresses as `ctx` says, until that holds no more.
+fn compress_lane(
+    ctx: &Context,
+    mut compressor: Compressor,
+    pieces: &Mutex<Inbox<Piece<Packed>>>,
+    out: SyncSender<Piece<Compressed>>,
+) {
+    let is_other = || ctx.renewed().options.compress != ctx.options.compress;
+    let next = || lock(pieces).next_unless(ctx, is_other);
+    each(ctx, next, |piece| {
+        // The method and the level are those of the compressor, whatever holds by now.
+        let next = match persist(ctx, |_| compress_piece(ctx, &mut compressor, &piece)) {
+            Outcome::Done(next) => next,
+            Outcome::Stopped => return Outcome::Stopped,
+            Outcome::Rotten(why) => return Outcome::Rotten(why),
+        };
+        hand_on(ctx, &piece, next, &out)
+    });
+}
+
+fn compress_piece(
+    ctx: &Context,
+    compressor: &mut Compressor,
+    piece: &Piece<Packed>,
+) -> Result<Piece<Compressed>, Failure> {
+    let name = piece.name();
+    let (packed, _) = MemberList::open(&ctx.staging.list_file(name, Packed::RECORD))?;
+    let clear = Digest { len: packed.tar_size, sha256: packed.tar_sha256 };
+    let options = &ctx.options.compress;
+    let file_name = format!("{name}.tar{}", options.method.suffix());
+    let record_path = ctx.staging.list_file(name, Compressed::RECORD);
+    let record = |made, blocks| CompressedRecord {
+        compression: options.method,
+        level: (options.method != Compression::None).then_some(options.level),
+        clear: clear.clone(),
+        made,
+        blocks,
+    };
+    ctx.timed(Step::Compress, name, piece.len(), resumed_at(ctx, &file_name), || {
+        let input = open_input::<Packed, Compressed>(ctx, piece)?;
+        let next = if options.method == Compression::None {
+            check(ctx, &input, &clear, Step::Compress)?;
+            write_record(&record_path, &record(clear.clone(), vec![[0, 0]]))?;
+            ctx.staging.forward::<Packed, Compressed>(piece)?
+        } else {
+            let (draft, made) = convert::<_, Compressed>(ctx, compressor, &input, &clear, &file_name, true)?;
+            let Blocks { blocks } = made.summary;
+            write_record(&record_path, &record(made.digest, blocks))?;
+            ctx.staging.publish(draft, name, &format!(".tar{}", options.method.suffix()))?
+        };
+        ctx.catalog.set_compressed(name, &read_record::<CompressedRecord>(&record_path)?.row())?;
+        let len = next.len();
+        Ok((next, len))
+    })
+}

@@ -1,0 +1,215 @@
+//! Promises about a configuration that changes while the daemon runs.
+
+use super::{
+    archived,
+    common::{Ran, World},
+    fill, is_restored, signal, status, wait_until,
+};
+use std::{
+    fs,
+    io::Read,
+    process::Child,
+    sync::{Arc, Mutex},
+    thread,
+};
+
+/// A daemon that runs, and what it has said so far.
+struct Daemon {
+    child: Child,
+    said: Arc<Mutex<String>>,
+}
+
+impl Daemon {
+    fn start(world: &World) -> Daemon {
+        Daemon::start_with(world, &["run"])
+    }
+
+    fn start_with(world: &World, args: &[&str]) -> Daemon {
+        let mut child = world.spawn(args);
+        let said = Arc::new(Mutex::new(String::new()));
+        let (mut from, to) = (child.stderr.take().unwrap(), said.clone());
+        thread::spawn(move || {
+            let mut bytes = [0; 4096];
+            while let Ok(len @ 1..) = from.read(&mut bytes) {
+                to.lock().unwrap().push_str(&String::from_utf8_lossy(&bytes[..len]));
+            }
+        });
+        Daemon { child, said }
+    }
+
+    fn said(&self) -> String {
+        self.said.lock().unwrap().clone()
+    }
+
+    fn hear(&self, what: &str) {
+        self.hear_times(what, 1);
+    }
+
+    fn hear_times(&self, what: &str, times: usize) {
+        wait_until(&format!("{what} is said; {}", self.said()), || times <= self.said().matches(what).count());
+    }
+
+    fn reload(&self, world: &World) {
+        world.config();
+        signal(&self.child, "-HUP");
+    }
+
+    /// Told to stop, it ends in order.
+    fn stop(mut self) -> String {
+        signal(&self.child, "-TERM");
+        assert_eq!(self.child.wait().unwrap().code(), Some(0), "{}", self.said());
+        self.said()
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn has_ended(world: &World, index: usize) -> bool {
+    status(world)["sources"][index]["state"] == "ended"
+}
+
+/// Never open: the minute is of another day.
+fn closed() -> String {
+    let today = jiff::Zoned::now().weekday();
+    let far = today.wrapping_add(3);
+    let day = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"][far.to_monday_zero_offset() as usize];
+    format!("[upload]\nwindow = [\"{day} 03:00-03:01\"]")
+}
+
+#[test]
+fn a_good_configuration_is_taken_and_a_bad_one_changes_nothing() {
+    let mut world = World::new();
+    fill(&world);
+    world.setup.more = closed();
+    let daemon = Daemon::start(&world);
+    daemon.hear("Waiting for the upload window");
+
+    world.setup.more = "[upload]\nwindow = []\nbandwidht = \"1MB/s\"\n[log]\nlevel = \"loud\"".to_owned();
+    daemon.reload(&world);
+    daemon.hear("Configuration refused");
+    let said = daemon.said();
+    for told in ["archiver.toml:", "did you mean `bandwidth`?", "log.level"] {
+        assert!(said.contains(told), "{told}: {said}");
+    }
+    world.setup.more = closed();
+    let refused = status(&world)["settings_refused"].as_str().unwrap().to_owned();
+    assert!(refused.contains("upload.bandwidht"), "{refused}");
+    assert_eq!(archived(&world), [""; 0], "The window is the one before");
+
+    fs::remove_file(world.config()).unwrap();
+    signal(&daemon.child, "-HUP");
+    daemon.hear_times("Configuration refused", 2);
+    assert!(daemon.said().contains("Cannot read the configuration"), "{}", daemon.said());
+
+    // Keys that cannot be used are no configuration to go on with.
+    let good = std::mem::replace(&mut world.setup.encrypt, "recipients = [\"/etc/hostname\"]".to_owned());
+    daemon.reload(&world);
+    daemon.hear_times("Configuration refused", 3);
+    world.setup.encrypt = good;
+
+    world.setup.more = "[upload]\nbandwidth = \"90MB/s\"".to_owned();
+    daemon.reload(&world);
+    daemon.hear("Configuration taken");
+    wait_until("the pass has ended", || has_ended(&world, 0));
+    assert!(status(&world)["settings_refused"].is_null());
+    let said = daemon.stop();
+    for told in ["key=\"upload.bandwidth\" old=\"none\" new=\"90MB/s\"", "Recovered trouble=\"settings\""] {
+        assert!(said.contains(told), "{told}: {said}");
+    }
+    is_restored(&world);
+}
+
+#[test]
+fn what_is_packed_after_a_reload_is_packed_as_it_says() {
+    let mut world = World::new();
+    fill(&world);
+    // Room for one piece after the other, which wait for the window.
+    (world.setup.max_size, world.setup.cap, world.setup.more) = ("1MiB".to_owned(), "3600kB".to_owned(), closed());
+    let daemon = Daemon::start(&world);
+    daemon.hear("Waiting for the upload window");
+    daemon.hear("Waiting for room");
+    let other = world.dir("other");
+    fs::write(other.join("file"), "of a source that came later").unwrap();
+    world.setup.more = format!("[[source]]\nname = \"other\"\npath = {other:?}\nrepeat = \"90d\"");
+    (world.setup.method, world.setup.max_size, world.setup.cap) =
+        ("zstd".to_owned(), "2MiB".to_owned(), "32MiB".to_owned());
+    daemon.reload(&world);
+    daemon.hear("Configuration taken");
+    wait_until("both passes have ended", || has_ended(&world, 0) && has_ended(&world, 1));
+    let keys = world.keys();
+    let count = |suffix: &str| keys.iter().filter(|key| key.ends_with(suffix)).count();
+    assert!(0 < count(".tar.xz.gpg") && 0 < count(".tar.zst.gpg"), "{keys:?}");
+    assert!(archived(&world).iter().any(|key| key.starts_with("nas1/other/")), "{:?}", archived(&world));
+    is_restored(&world);
+    let manifests: Vec<_> = keys.iter().map(|key| world.manifest(key)).collect();
+    for (key, manifest) in keys.iter().zip(&manifests) {
+        let method = manifest.head["compression"].as_str().unwrap();
+        assert!(key.contains(if method == "xz" { ".xz" } else { ".zst" }), "{key}: {method}");
+    }
+    daemon.stop();
+}
+
+#[test]
+fn a_source_that_is_taken_out_is_left_alone_and_goes_on_when_it_is_back() {
+    let mut world = World::new();
+    fill(&world);
+    (world.setup.cap, world.setup.more) = ("3600kB".to_owned(), closed());
+    let daemon = Daemon::start(&world);
+    daemon.hear("Waiting for room");
+    let (other, state) = (world.dir("other"), world.state.clone());
+    let source = std::mem::replace(&mut world.source, other);
+    world.state = world.dir("elsewhere");
+    daemon.reload(&world);
+    daemon.hear("Setting changes at the next start");
+    assert!(daemon.said().contains("key=\"state\""), "{}", daemon.said());
+    (world.source, world.state, world.setup.more) = (source, state, String::new());
+    daemon.reload(&world);
+    wait_until("the pass has ended", || has_ended(&world, 0));
+    daemon.stop();
+    is_restored(&world);
+}
+
+#[test]
+fn a_vault_that_is_waited_for_may_be_named_otherwise() {
+    let mut world = World::new();
+    fill(&world);
+    world.run_once().expect(0);
+    let right = world.vault.clone();
+    world.vault = world.root.path().join("no vault");
+    let daemon = Daemon::start_with(&world, &["run", "--pass-now", "data"]);
+    daemon.hear("retry_in");
+    world.vault = right;
+    daemon.reload(&world);
+    daemon.hear("Pass ended");
+    let bad = std::mem::replace(&mut world.vault, world.root.path().join("no vault"));
+    daemon.reload(&world);
+    daemon.hear("Configuration refused");
+    assert!(daemon.said().contains("vault.url: "), "{}", daemon.said());
+    assert!(!world.vault.exists(), "A vault that was used is never made anew");
+    world.vault = bad;
+    daemon.stop();
+}
+
+#[test]
+fn a_storm_of_reloads_changes_nothing_about_the_work() {
+    let world = World::new();
+    fill(&world);
+    let daemon = Daemon::start(&world);
+    daemon.hear("Pass under way");
+    for _ in 0..1000 {
+        signal(&daemon.child, "-HUP");
+    }
+    wait_until("the pass has ended", || has_ended(&world, 0));
+    daemon.hear("Configuration taken");
+    assert_eq!(daemon.said().matches("Setting changed").count(), 0);
+    assert_eq!(daemon.said().matches("Pass under way").count(), 1, "{}", daemon.said());
+    daemon.stop();
+    is_restored(&world);
+    let Ran { code, .. } = world.run_once();
+    assert_eq!(code, 0, "Nothing is left to do");
+}
