@@ -1,5 +1,5 @@
-//! Half a year in minutes: passes that take days, a crash or a panic and a restart with other settings every day, an
-//! outage every week, on a clock that goes when something waits or is sent. Everything but time and the line is
+//! Half a year in minutes: passes that take days, a crash or a panic, a restart with other settings and a reload of
+//! others every day, an outage every week, on a clock that goes when something waits or is sent. Everything but time and the line is
 //! real: walk, cut, pack, compress, the directory vault, the catalog, the disk; and what comes back is opened with
 //! stock tools.
 //!
@@ -28,7 +28,7 @@ mod source;
 mod world;
 
 use check::{Compare, judge};
-use life::{DAY, HOUR, Lived, Plan};
+use life::{DAY, HOUR, Lived, Plan, RELOADED, Told};
 use source::{Random, setting, sh};
 use std::{collections::BTreeSet, env, fs, path::Path, time::Instant};
 use world::{Ran, Setup, World};
@@ -75,6 +75,21 @@ fn change(root: &Path, random: &mut Random) {
     }
 }
 
+/// What a configuration says.
+fn settings(random: &mut Random) -> Told {
+    Told {
+        concurrency: 1 + random.below(4) as usize,
+        window: WINDOWS[random.below(3) as usize].iter().map(|span| (*span).to_owned()).collect(),
+        max_size: [12 << 20, 20 << 20][random.below(2) as usize],
+        zstd: random.below(2) == 0,
+    }
+}
+
+/// One a day.
+fn reloads(random: &mut Random, begin: i64, days: i64) -> Vec<(i64, Told)> {
+    (0..days).map(|day| (begin + day * DAY + random.below(DAY as u64) as i64, settings(random))).collect()
+}
+
 /// What happened in all.
 #[derive(Default)]
 struct Sum {
@@ -82,6 +97,7 @@ struct Sum {
     crashes: u32,
     panics: u32,
     stops: u32,
+    reloads: usize,
     passes: u32,
     equal: u32,
     violations: Vec<String>,
@@ -130,6 +146,7 @@ fn simulate(days: i64, seed: u64) -> Sum {
     let (mut sum, mut looked_at, mut changed) = (Sum::default(), String::new(), false);
     let begin = BEGIN.parse::<jiff::Timestamp>().unwrap().as_millisecond();
     let outages = outages(&mut random, begin, days);
+    let reloads = reloads(&mut random, begin, days);
     let (mut now, mut crash_at, mut stop_at, mut is_due) = (begin, begin, begin, true);
     while now < begin + days * DAY && sum.violations.is_empty() {
         let plan = Plan {
@@ -142,14 +159,15 @@ fn simulate(days: i64, seed: u64) -> Sum {
             stop_at,
             outages: outages.clone(),
             // Other settings at each start.
-            concurrency: 1 + random.below(4) as usize,
-            window: WINDOWS[random.below(3) as usize].iter().map(|span| (*span).to_owned()).collect(),
+            settings: settings(&mut random),
+            reloads: reloads.clone(),
         };
         sum.lives += 1;
         let (lived, then) = life::live(&world, &plan);
         let stands_still = now == then && matches!(lived, Lived::Complete);
         assert!(now <= then && !stands_still, "{plan:?}: ended at {then}");
         now = then;
+        sum.reloads += fs::read_to_string(world.path("log")).unwrap().matches(RELOADED).count();
         match lived {
             Lived::Crashed | Lived::Panicked => {
                 sum.crashes += 1;
@@ -192,18 +210,19 @@ fn months_of_crashes_restarts_and_outages_lose_and_double_nothing() {
     let sum = simulate(days, seed);
     let seconds = began.elapsed().as_secs_f64();
     println!(
-        "simulated, seed {seed}: {days} days in {seconds:.0} s, {} lives, {} crashes ({} by a panic), {} restarts, {} passes \
-         ({} of a source that stood still), {} violations",
+        "simulated, seed {seed}: {days} days in {seconds:.0} s, {} lives, {} crashes ({} by a panic), {} restarts, {} reloads, \
+         {} passes ({} of a source that stood still), {} violations",
         sum.lives,
         sum.crashes,
         sum.panics,
         sum.stops,
+        sum.reloads,
         sum.passes,
         sum.equal,
         sum.violations.len()
     );
     assert!(sum.violations.is_empty(), "seed {seed}: {}", sum.violations.join("\n"));
-    assert!(0 < sum.passes && 0 < sum.crashes && 0 < sum.stops, "seed {seed}: nothing was tried");
+    assert!(0 < sum.passes && 0 < sum.crashes && 0 < sum.stops && 0 < sum.reloads, "seed {seed}: nothing was tried");
 }
 
 /// A life, in the process that is started for it.

@@ -24,6 +24,7 @@ text() { clear "$1" | zstd -dqc; }
 unpack() {
     case $1 in
     *.xz*) clear "$1" | xz -dc ;;
+    *.zst*) clear "$1" | zstd -dqc ;;
     *) clear "$1" ;;
     esac | tar --numeric-owner --acls --xattrs --xattrs-include='*' -xpf - -C "$TREE"
 }

@@ -6,14 +6,15 @@ use crate::{
 };
 use archiver::{
     catalog::Catalog,
-    config,
+    compress, config,
     daemon::{self, Run},
     fate::Waits,
+    name::Compression,
     notice::{Monitor, Notice},
     pipeline::{self, Live, Parts},
     staging::Stop,
     upload::Retries,
-    vault::directory::DirectoryVault,
+    vault::{Vault, directory::DirectoryVault},
     window::Window,
 };
 use jiff::tz::TimeZone;
@@ -50,13 +51,37 @@ pub struct Plan {
     pub panics: bool,
     pub stop_at: i64,
     pub outages: Vec<(i64, i64)>,
+    pub settings: Told,
+    /// When the configuration is read again, and what it says then.
+    pub reloads: Vec<(i64, Told)>,
+}
+
+/// Settings that become others in the middle of the work.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Told {
     pub concurrency: usize,
     pub window: Vec<String>,
+    pub max_size: u64,
+    pub zstd: bool,
+}
+
+impl Told {
+    fn window(&self) -> Window {
+        Window::parse(&self.window).unwrap()
+    }
+
+    fn fill(&self, options: &mut pipeline::Options) {
+        options.upload.concurrency = self.concurrency;
+        options.pack.max_size = self.max_size;
+        options.compress = compress::Options::for_method(if self.zstd { Compression::Zstd } else { Compression::None });
+    }
 }
 
 /// A life that takes longer hangs.
 const HANGS: Duration = Duration::from_secs(180);
 /// What a thread says that panics because it was told to.
+/// Begins a line of the log of a life that was told other settings.
+pub const RELOADED: &str = "reloaded:";
 pub const DEFECT: &str = "A defect that somebody made";
 
 #[derive(Debug)]
@@ -119,14 +144,25 @@ pub fn run(text: &str) {
     // It is never given up, and what an upload tries again by itself would be tried in real time.
     options.give_up_after = Some(Duration::from_secs(3600 * 24 * 365));
     options.upload.retries = Retries { max: 1, waits: Waits::secs(1, 1) };
-    options.upload.concurrency = plan.concurrency;
+    plan.settings.fill(&mut options);
     options.sources[0].pass_now = plan.begin;
-    let window = OpenHours::new(Window::parse(&plan.window).unwrap(), TimeZone::get(ZONE).unwrap(), hours.clone());
+    let window = Arc::new(OpenHours::new(plan.settings.window(), TimeZone::get(ZONE).unwrap(), hours.clone()));
     let line = Line::new(DirectoryVault::open(&plan.root.join("vault")).unwrap(), &plan, hours.clone());
     let (clock, wait) = (hours.clone(), hours.clone());
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let line: Arc<dyn Vault> = Arc::new(line);
+    let live = Live::new(options.clone(), line.clone());
+    let (told, opens, waits) = (live.clone(), window.clone(), stop.clone());
+    hours.on_reload(Box::new(move |settings| {
+        println!("{RELOADED} {settings:?}");
+        let mut options = options.clone();
+        settings.fill(&mut options);
+        opens.set(settings.window());
+        told.set(options, line.clone());
+        waits.nudge();
+    }));
     let finish = pipeline::run(Parts {
-        live: Live::new(options, Arc::new(line)),
+        live,
         catalog: Catalog::open(&settings.catalog_file()).unwrap(),
         monitor: Arc::new(Witness(hours)),
         clock: Arc::new(move || {
@@ -136,7 +172,7 @@ pub fn run(text: &str) {
         wait: Arc::new(move |_, time| wait.pass(time)),
         stop,
         cancel,
-        gate: Arc::new(window),
+        gate: window,
         runtime: runtime.handle().clone(),
     });
     println!("ended: {:?}", finish.ended);

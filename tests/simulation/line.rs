@@ -1,6 +1,6 @@
 //! Time, and the line to the vault: both go only when the daemon waits or sends.
 
-use crate::life::{DEFECT, Plan};
+use crate::life::{DEFECT, Plan, Told};
 use archiver::{
     staging::Stop,
     upload::Gate,
@@ -14,11 +14,12 @@ use archiver::{
 use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp, tz::TimeZone};
 use std::{
+    collections::VecDeque,
     fs::{File, OpenOptions},
     io::Write,
     os::unix::fs::FileExt,
     sync::{
-        Arc,
+        Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
     },
     time::Duration,
@@ -44,7 +45,12 @@ pub struct Hours {
     stop_at: i64,
     stop: Stop,
     cancel: CancellationToken,
+    reloads: Mutex<VecDeque<(i64, Told)>>,
+    on_reload: OnceLock<OnReload>,
 }
+
+/// Tells a life other settings.
+type OnReload = Box<dyn Fn(&Told) + Send + Sync>;
 
 impl Hours {
     pub fn new(plan: &Plan, stop: Stop, cancel: CancellationToken) -> Hours {
@@ -61,6 +67,20 @@ impl Hours {
             stop_at: plan.stop_at,
             stop,
             cancel,
+            reloads: Mutex::new(plan.reloads.iter().filter(|(at, _)| plan.now <= *at).cloned().collect()),
+            on_reload: OnceLock::new(),
+        }
+    }
+
+    pub fn on_reload(&self, tell: OnReload) {
+        assert!(self.on_reload.set(tell).is_ok());
+    }
+
+    fn reload(&self, now: i64) {
+        let mut reloads = self.reloads.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, settings)) = reloads.pop_front_if(|(at, _)| *at <= now) {
+            // Told before whoever comes next asks.
+            self.on_reload.get().iter().for_each(|tell| tell(&settings));
         }
     }
 
@@ -89,6 +109,7 @@ impl Hours {
             }
             assert!(self.has_panicked.swap(true, Ordering::SeqCst), "{DEFECT}");
         }
+        self.reload(now);
         if self.stop_at <= now {
             self.stop.tell();
             self.cancel.cancel();
@@ -98,18 +119,22 @@ impl Hours {
 
 /// The window, on this clock.
 pub struct OpenHours {
-    window: Window,
+    window: Mutex<Window>,
     zone: TimeZone,
     hours: Arc<Hours>,
 }
 
 impl OpenHours {
     pub fn new(window: Window, zone: TimeZone, hours: Arc<Hours>) -> OpenHours {
-        OpenHours { window, zone, hours }
+        OpenHours { window: Mutex::new(window), zone, hours }
+    }
+
+    pub fn set(&self, window: Window) {
+        *self.window.lock().unwrap() = window;
     }
 
     fn is_open(&self, at: Timestamp) -> bool {
-        self.window.is_open_at(at, &self.zone)
+        self.window.lock().unwrap().is_open_at(at, &self.zone)
     }
 }
 
