@@ -118,6 +118,7 @@ fn the_unit_does_the_whole_job_under_systemd() {
     assert!(machine.sh("archiver status").contains("0 lost or damaged"));
     assert_eq!(machine.sh("archiver tree data | grep -c deep/er/."), "6\n");
     the_life_of_a_piece_is_in_the_journal(&machine);
+    it_takes_another_configuration_without_a_restart(&machine);
     machine.sh("systemctl stop archiver");
     assert_eq!(machine.sh("systemctl show archiver -p Result --value"), "success\n");
     it_is_started_again_after_a_kill(&machine);
@@ -137,6 +138,28 @@ fn the_life_of_a_piece_is_in_the_journal(machine: &Machine) {
     let piece = ended.find_map(|line| line.split("piece=").nth(1)?.split(' ').next()).unwrap();
     let found = machine.sh(&format!("journalctl --no-pager -o cat PIECE='{piece}'"));
     assert!(found.lines().count() >= 7 && found.lines().all(|line| line.contains(piece)), "{found}");
+}
+
+fn it_takes_another_configuration_without_a_restart(machine: &Machine) {
+    let pid = || machine.sh("systemctl show archiver -p MainPID --value");
+    let status = "systemctl show archiver -p StatusText --value";
+    let before = pid();
+    machine.sh("cp /etc/archiver.toml /root/good; sed -i 's/^cap = .*/cap = \"1MB\"/' /etc/archiver.toml");
+    let reload = machine.try_sh("systemctl reload archiver");
+    assert!(!reload.status.success(), "Whoever reloads is told");
+    machine.wait_until(&format!("{status} | grep 'refused.*archiver.toml:3: staging.cap'"));
+    machine.sh("rm /etc/archiver.toml");
+    assert!(!machine.try_sh("systemctl reload archiver").status.success());
+    machine.wait_until(&format!("{status} | grep 'refused.*Cannot read'"));
+    machine.sh("cp /root/good /etc/archiver.toml; printf '[upload]\\nbandwidth = \"7MB/s\"\\n' >>/etc/archiver.toml");
+    machine.sh("systemctl reload archiver");
+    machine.wait_until(&format!("{status} | grep 'Configuration taken'"));
+    machine.sh("for n in $(seq 1000); do systemctl kill -s HUP --kill-who=main archiver; done");
+    machine.wait_until("systemctl is-active archiver");
+    assert_eq!(pid(), before);
+    let journal = machine.journal();
+    assert!(journal.contains("Setting changed key=\"upload.bandwidth\" old=\"none\" new=\"7MB/s\""), "{journal}");
+    machine.sh("cp /root/good /etc/archiver.toml");
 }
 
 fn it_is_started_again_after_a_kill(machine: &Machine) {
