@@ -117,7 +117,8 @@ pub fn live(world: &World, plan: &Plan) -> (Lived, i64) {
     let ended = log.lines().rev().find_map(|line| line.strip_prefix("ended: "));
     let lived = match (status.map(|status| status.signal()), ended) {
         (Some(Some(9)), _) if !has_panicked => Lived::Crashed,
-        (Some(None), Some(_)) if has_panicked && plan.panics && log.contains(DEFECT) => Lived::Panicked,
+        // The thread that watches the others, too, which tells no end then.
+        (Some(None), _) if has_panicked && plan.panics && log.contains(DEFECT) => Lived::Panicked,
         (Some(None), Some("Complete")) if !has_panicked => Lived::Complete,
         (Some(None), Some("Stopped")) if !has_panicked => Lived::Stopped,
         _ => Lived::Failed(format!("{status:?}\n{log}")),
