@@ -10,6 +10,7 @@ mod manual;
 mod plan;
 mod progress;
 mod rehearse;
+mod reload;
 mod run;
 mod status;
 mod tree;
@@ -62,6 +63,8 @@ pub enum Command {
     AwsPolicy(aws_policy::Args),
     /// Tell what a pass would be: pieces, sizes, staging, time and money; changes nothing
     Plan(plan::Args),
+    /// Let the running daemon read its configuration again
+    Reload(reload::Args),
     /// Tell what is going on, what waits, and what went wrong
     Status(status::Args),
     /// List the pieces of a pass, or the members of a piece
@@ -133,6 +136,7 @@ impl Args {
             Command::Doctor(args) => doctor::run(&self, args),
             Command::AwsPolicy(args) => aws_policy::run(&self, args),
             Command::Plan(args) => plan::run(&self, args),
+            Command::Reload(_) => reload::run(&self),
             Command::Status(args) => status::run(&self, args),
             Command::Ls(args) => ls::run(&self, args),
             Command::Exceptions(args) => exceptions::run(&self, args),

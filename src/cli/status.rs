@@ -4,7 +4,7 @@ use super::{Failed, json_line};
 use crate::{
     catalog::{Catalog, CatalogError, PassRow, PieceRow, PieceState},
     config::Settings,
-    daemon::SETTINGS_REFUSED,
+    daemon::{Question, SETTINGS_REFUSED, ask},
     path::SourcePath,
     staging,
     units::ByteSize,
@@ -73,7 +73,10 @@ fn gather(settings: &Settings, catalog: Option<&Catalog>) -> Result<Value, Faile
         Some(catalog) => catalog.setting(SETTINGS_REFUSED)?.filter(|why| !why.is_empty()),
         None => None,
     };
+    // A daemon that does not answer is told by `running` alone: the rest is known without it.
+    let daemon = ask(&settings.state, Question::Status).ok().flatten();
     Ok(json!({
+        "daemon": daemon,
         "settings_refused": refused,
         "running": staging::is_in_use(&settings.staging.path),
         "staging": { "path": settings.staging.path, "used": staging::used_below(&settings.staging.path), "cap": settings.staging.cap.0 },
@@ -111,6 +114,37 @@ fn source_json(name: &str, path: &Path, pass: &PassRow, pieces: &[PieceRow]) -> 
     })
 }
 
+/// What only the daemon itself knows.
+fn show_now(out: &mut dyn Write, daemon: &Value) -> Result<(), Failed> {
+    let now = &daemon["now"];
+    if let Some(wrong) = daemon["file"]["wrong"].as_str() {
+        writeln!(out, "The configuration as it is now would be refused:\n{wrong}")?;
+    }
+    for change in daemon["file"]["changes"].as_array().into_iter().flatten() {
+        writeln!(out, "Not in force before a reload: {}", change.as_str().unwrap_or_default())?;
+    }
+    for (stage, told) in now["stages"].as_object().into_iter().flatten() {
+        for piece in told["pieces"].as_array().into_iter().flatten() {
+            let (done, bytes) = (piece["done"].as_u64().unwrap_or(0), piece["bytes"].as_u64().unwrap_or(0));
+            let percent = 100 * done / bytes.max(1);
+            let rate = ByteSize(told["rate"].as_u64().unwrap_or(0));
+            writeln!(out, "  {stage:9} {percent:3} % of {}, {rate}/s", piece["piece"].as_str().unwrap_or_default())?;
+        }
+    }
+    for (what, key) in [("The slowest step now", "bottleneck"), ("The window opens", "window_opens")] {
+        if let Some(told) = now[key].as_str() {
+            writeln!(out, "{what}: {told}")?;
+        }
+    }
+    if let Some(what) = now["trouble"]["what"].as_str() {
+        writeln!(out, "Trouble with {}: {what}", now["trouble"]["kind"].as_str().unwrap_or_default())?;
+    }
+    for (source, what) in now["sources"].as_object().into_iter().flatten() {
+        writeln!(out, "{source}: {}", what.as_str().unwrap_or_default())?;
+    }
+    Ok(())
+}
+
 fn show(status: &Value) -> Result<(), Failed> {
     let mut out = stdout().lock();
     let running = if status["running"] == true { "running" } else { "not running" };
@@ -120,6 +154,7 @@ fn show(status: &Value) -> Result<(), Failed> {
     if let Some(why) = status["settings_refused"].as_str() {
         writeln!(out, "The configuration that was read last is refused, the one before holds:\n{why}")?;
     }
+    show_now(&mut out, &status["daemon"])?;
     for source in status["sources"].as_array().into_iter().flatten() {
         writeln!(out)?;
         let text = |key: &str| source[key].as_str().unwrap_or("").to_owned();

@@ -34,7 +34,7 @@ pub(super) struct Configured {
 /// Settings that are good, and not in force yet.
 pub(super) struct Next {
     pub settings: Settings,
-    changes: Vec<SettingChange>,
+    pub changes: Vec<SettingChange>,
     mail: Option<mail::Options>,
 }
 

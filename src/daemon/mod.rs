@@ -1,6 +1,7 @@
 //! The daemon: puts the rooms together as the configuration says, and turns signals into ends.
 
 mod configured;
+mod control;
 mod doctor;
 mod options;
 mod running;
@@ -14,17 +15,19 @@ use crate::{
     log::Fan,
     notice::{Monitor, Notice},
     pipeline::{self, Backoff, Clock, Ended, Finish, Limit, Live, Parts, WindowGate},
-    report::Mailers,
+    report::{self, Mailers},
     staging::Stop,
     upload::chance,
 };
 use configured::Configured;
+use control::{Asked, Control};
 use running::{Running, window};
 use std::{sync::Arc, time::Duration};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use vault::Opened;
 
+pub use control::{Question, ask};
 pub use doctor::doctor;
 pub use options::{foreseen, load, pipeline};
 pub use running::SETTINGS_REFUSED;
@@ -84,14 +87,15 @@ impl StopSignal {
 enum Event {
     Stop(StopSignal),
     Reload,
+    Asked(Asked),
     WatchdogDue,
     Finished(Finish),
 }
 
 /// Runs until everything is done, if `run.once`, or until a signal ends it. Gives the exit code.
 pub fn run(settings: &Settings, run: &Run, mut monitors: Vec<Arc<dyn Monitor>>) -> Result<u8, CannotRun> {
-    let mailers = Arc::<Mailers>::default();
-    monitors.push(mailers.clone());
+    let (mailers, watched) = (Arc::<Mailers>::default(), Arc::<report::Live>::default());
+    monitors.extend([mailers.clone() as Arc<dyn Monitor>, watched.clone()]);
     let monitor: Arc<dyn Monitor> = Arc::new(Fan(monitors));
     let configured = Configured::new(settings, run, monitor.clone(), mailers).map_err(|what| (USAGE, what))?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -100,7 +104,7 @@ pub fn run(settings: &Settings, run: &Run, mut monitors: Vec<Arc<dyn Monitor>>) 
         .build()
         .map_err(|err| (1, format!("Cannot start the workers: {err}")))?;
     monitor.notice(&Notice::Started { version: env!("CARGO_PKG_VERSION") });
-    let served = runtime.block_on(serve(configured, run, monitor.clone()));
+    let served = runtime.block_on(serve(configured, run, monitor.clone(), watched));
     // A disk call that hangs must not keep the process.
     runtime.shutdown_timeout(FAREWELL);
     let (finish, signal) = served?;
@@ -117,6 +121,7 @@ async fn serve(
     mut configured: Configured,
     run: &Run,
     monitor: Arc<dyn Monitor>,
+    watched: Arc<report::Live>,
 ) -> Result<(Finish, Option<StopSignal>), CannotRun> {
     let mut signals = Signals::listen().map_err(|err| (1, format!("Cannot listen to signals: {err}")))?;
     let (catalog, vault) = loop {
@@ -147,8 +152,15 @@ async fn serve(
         gate: gate.clone(),
         runtime: tokio::runtime::Handle::current(),
     };
-    let mut running = Running { configured, run: run.clone(), vault, catalog, live, gate, stop: stop.clone() };
+    let mut running = Running { configured, run: run.clone(), vault, catalog, live, gate, watched, stop: stop.clone() };
     running.remember("");
+    let mut control = match Control::listen(&running.configured.settings.state) {
+        Ok(control) => Some(control),
+        Err(err) => {
+            tracing::warn!("Cannot be asked by other commands, only by signals: {}", Chain(&err));
+            None
+        }
+    };
     let mut work = tokio::task::spawn_blocking(move || pipeline::run(parts));
     systemd::ready();
     let mut watchdog = systemd::watchdog_interval().map(tokio::time::interval);
@@ -157,6 +169,7 @@ async fn serve(
         let event = tokio::select! {
             finished = &mut work => Event::Finished(finished.map_err(|err| (1, format!("The pipeline ended badly: {err}")))?),
             why = signals.next() => why,
+            asked = next_question(&mut control) => Event::Asked(asked),
             () = tick(&mut watchdog) => Event::WatchdogDue,
         };
         match event {
@@ -168,7 +181,11 @@ async fn serve(
                 stop.tell();
                 cancel.cancel();
             }
-            Event::Reload => running.reload().await,
+            Event::Reload => drop(running.reload().await),
+            Event::Asked(Asked { question, answer }) => {
+                // Who asked may have gone.
+                let _ = answer.send(running.answer(question).await);
+            }
             Event::WatchdogDue => systemd::watchdog(),
         }
     }
@@ -235,8 +252,15 @@ async fn tell_and_wait(
         event = signals.next() => match event {
             Event::Stop(signal) => Some(Interrupted::Stop(signal)),
             Event::Reload => Some(Interrupted::Reload),
-            Event::WatchdogDue | Event::Finished(_) => None,
+            Event::Asked(_) | Event::WatchdogDue | Event::Finished(_) => None,
         },
+    }
+}
+
+async fn next_question(control: &mut Option<Control>) -> Asked {
+    match control {
+        Some(control) => control.next().await,
+        None => std::future::pending().await,
     }
 }
 

@@ -3,6 +3,7 @@
 use super::{
     Run,
     configured::{Configured, Next},
+    control::Question,
     options, systemd,
     vault::{self, Opened},
 };
@@ -11,9 +12,11 @@ use crate::{
     config::Settings,
     fate::Chain,
     pipeline::{self, Live, WindowGate},
+    report,
     staging::Stop,
     window::Window,
 };
+use serde_json::{Value, json};
 use std::sync::Arc;
 
 /// Setting of the catalog: why the configuration that was read last is not in force; empty when it is.
@@ -26,6 +29,8 @@ pub(super) struct Running {
     pub catalog: Catalog,
     pub live: Arc<Live>,
     pub gate: Arc<WindowGate>,
+    /// What goes on, for whoever asks.
+    pub watched: Arc<report::Live>,
     pub stop: Stop,
 }
 
@@ -35,26 +40,52 @@ pub(super) fn window(settings: &Settings, run: &Run) -> Window {
 }
 
 impl Running {
-    /// Reads the configuration again, and takes all of it or nothing.
-    pub(super) async fn reload(&mut self) {
+    pub(super) async fn answer(&mut self, question: Question) -> Value {
+        match question {
+            Question::Status => {
+                let file = match self.configured.read().await {
+                    Ok(next) => json!({ "changes": next.changes.iter().map(ToString::to_string).collect::<Vec<_>>() }),
+                    Err(why) => json!({ "wrong": why }),
+                };
+                json!({
+                    "version": env!("CARGO_PKG_VERSION"),
+                    "pid": std::process::id(),
+                    "state": self.configured.settings.state,
+                    // How the configuration would be another if it were read again now.
+                    "file": file,
+                    "now": self.watched.snapshot(),
+                })
+            }
+            Question::Reload => match self.reload().await {
+                Ok(()) => json!({ "taken": true }),
+                Err(why) => json!({ "taken": false, "why": why }),
+            },
+        }
+    }
+
+    /// Reads the configuration again, and takes all of it or nothing; then tells why.
+    pub(super) async fn reload(&mut self) -> Result<(), String> {
         systemd::reloading();
         let read = match self.configured.read().await {
             Ok(next) => self.open_vault(&next).await.map(|vault| (next, vault)),
             Err(why) => Err(why),
         };
-        match read {
+        let done = match read {
             Ok((next, vault)) => {
                 self.take(next, vault);
                 systemd::status("Configuration taken");
                 self.remember("");
+                Ok(())
             }
             Err(why) => {
                 systemd::status(&format!("Configuration refused, the one before holds: {}", why.replace('\n', "; ")));
                 self.remember(&why);
-                self.configured.refuse(why);
+                self.configured.refuse(why.clone());
+                Err(why)
             }
-        }
+        };
         systemd::ready();
+        done
     }
 
     /// The vault of the next settings, if it is another one.

@@ -5,11 +5,13 @@
 
 pub mod digest;
 pub mod letter;
+pub mod live;
 pub mod mail;
 pub mod mailer;
 #[cfg(test)]
 mod stub;
 
 pub use letter::{Mail, MailKind};
+pub use live::Live;
 pub use mail::{MailError, Options};
 pub use mailer::{Clock, Mailer, Mailers};

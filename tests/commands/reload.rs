@@ -113,11 +113,23 @@ fn a_good_configuration_is_taken_and_a_bad_one_changes_nothing() {
     world.setup.encrypt = good;
 
     world.setup.more = "[upload]\nbandwidth = \"90MB/s\"".to_owned();
-    daemon.reload(&world);
+    let now = status(&world)["daemon"].take();
+    assert_eq!(now["now"]["window_opens"].as_str().map(|opens| &opens[3..]), Some(" 03:00"), "{now}");
+    let changes = "[\"upload.bandwidth: none -> 90MB/s\",\"upload.window: ";
+    assert!(now["file"]["changes"].to_string().starts_with(changes), "{now}");
+    world.archiver(&["reload"]).expect(0);
     daemon.hear("Configuration taken");
+    assert_eq!(status(&world)["daemon"]["file"]["changes"].to_string(), "[]");
     wait_until("the pass has ended", || has_ended(&world, 0));
     assert!(status(&world)["settings_refused"].is_null());
+    let keys = std::mem::replace(&mut world.setup.encrypt, "recipients = [\"/etc/hostname\"]".to_owned());
+    let ran = world.archiver(&["reload"]).expect(2);
+    assert!(ran.stderr.contains("/etc/hostname"), "{}", ran.stderr);
+    world.setup.encrypt = keys;
+    world.archiver(&["reload"]).expect(0);
     let said = daemon.stop();
+    assert!(world.archiver(&["reload"]).expect(1).stderr.contains("No daemon listens"));
+    assert!(!world.state.join("control").exists());
     for told in ["key=\"upload.bandwidth\" old=\"none\" new=\"90MB/s\"", "Recovered trouble=\"settings\""] {
         assert!(said.contains(told), "{told}: {said}");
     }
