@@ -124,16 +124,9 @@ async fn serve(
     watched: Arc<report::Live>,
 ) -> Result<(Finish, Option<StopSignal>), CannotRun> {
     let mut signals = Signals::listen().map_err(|err| (1, format!("Cannot listen to signals: {err}")))?;
-    let (catalog, vault) = loop {
-        match open(&configured.settings, run, monitor.as_ref(), &mut signals).await? {
-            Ok(opened) => break opened,
-            Err(Interrupted::Stop(signal)) => return Ok((Finish { ended: Ended::Stopped, lost: 0 }, Some(signal))),
-            // What was waited for may be what was wrong.
-            Err(Interrupted::Reload) => match configured.read().await {
-                Ok(next) => configured.take(next),
-                Err(why) => configured.refuse(why),
-            },
-        }
+    let (catalog, vault) = match open(&mut configured, run, monitor.as_ref(), &mut signals).await? {
+        Ok(opened) => opened,
+        Err(signal) => return Ok((Finish { ended: Ended::Stopped, lost: 0 }, Some(signal))),
     };
     let (stop, cancel) = (Stop::default(), CancellationToken::new());
     let clock: Clock = Arc::new(jiff::Timestamp::now);
@@ -191,9 +184,29 @@ async fn serve(
     }
 }
 
-/// Opens what a run needs. Once something went there, a vault that is not there must never be made anew: it may only be
-/// unmounted.
+/// Opens what a run needs, and reads the configuration again when it is told to: what is waited for may be what was
+/// wrong in it. Gives the signal that ended the waiting.
 async fn open(
+    configured: &mut Configured,
+    run: &Run,
+    monitor: &dyn Monitor,
+    signals: &mut Signals,
+) -> Result<Result<(Catalog, Opened), StopSignal>, CannotRun> {
+    loop {
+        match open_as(&configured.settings, run, monitor, signals).await? {
+            Ok(opened) => return Ok(Ok(opened)),
+            Err(Interrupted::Stop(signal)) => return Ok(Err(signal)),
+            Err(Interrupted::Reload) => match configured.read().await {
+                Ok(next) => configured.take(next),
+                Err(why) => configured.refuse(why),
+            },
+        }
+    }
+}
+
+/// Opens catalog and vault. Once something went there, a vault that is not there must never be made anew: it may only be
+/// unmounted.
+async fn open_as(
     settings: &Settings,
     run: &Run,
     monitor: &dyn Monitor,
