@@ -112,7 +112,7 @@ impl Monitor for LogMonitor {
                 let next = next.as_deref().unwrap_or("never, as repeat is not set");
                 line!(self, info, "Nothing is due", source, last, next);
             }
-            Notice::PassEnded { source, pass, pieces, entries, archived, lost, clean } => {
+            Notice::PassEnded { source, pass, pieces, entries, archived, lost, clean, .. } => {
                 if *clean {
                     line!(self, info, "Pass ended", source, pass, pieces, entries, archived, lost);
                 } else {

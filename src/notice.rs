@@ -136,6 +136,26 @@ impl fmt::Display for SettingChange {
     }
 }
 
+/// What a pass came to, beside what its notice says.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct PassReport {
+    /// Archived, but changed or damaged.
+    pub changed: u64,
+    /// Left out by rules.
+    pub excluded: u64,
+    /// Not archived, with a reason.
+    pub skipped: u64,
+    /// Of all pieces, as tar and as they are in the vault.
+    pub tar_bytes: u64,
+    pub sealed_bytes: u64,
+    /// From its begin to its end, waits and restarts included.
+    pub took: Duration,
+    /// Dollars for keeping it, where prices are known.
+    pub a_month: Option<f64>,
+    /// The first that were lost or damaged: path and reason.
+    pub losses: Vec<String>,
+}
+
 /// A happening. Told once; log line, mail and status are drawn from it.
 #[derive(Clone, Debug)]
 pub enum Notice {
@@ -168,6 +188,7 @@ pub enum Notice {
         archived: u64,
         lost: u64,
         clean: bool,
+        report: PassReport,
     },
     EntryException {
         source: String,

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     name::{PassId, PieceName, SourceName},
-    notice::Exception,
+    notice::{Exception, Severity},
     path::SourcePath,
 };
 use jiff::Timestamp;
@@ -191,6 +191,20 @@ impl Catalog {
             )?
             .query_map((source.as_str(), pass.to_string()), row::exception)?
             .collect()
+        })
+    }
+
+    /// The first exceptions of a pass that are losses, in walk order.
+    pub fn losses(&self, source: &SourceName, pass: PassId, most: usize) -> Result<Vec<Exception>> {
+        self.read("read exceptions in", |conn| {
+            let mut statement = conn.prepare_cached(
+                "SELECT exception.* FROM exception JOIN piece USING (source, pass, seq)
+                 WHERE source = ?1 AND pass = ?2 AND state <> 'retired' ORDER BY path, seq, number",
+            )?;
+            let all = statement.query_map((source.as_str(), pass.to_string()), row::exception)?;
+            let is_loss = |(_, exception): &(u32, Exception)| exception.severity() == Severity::Loss;
+            let losses = all.filter(|row| row.as_ref().map_or(true, is_loss)).take(most);
+            losses.map(|row| row.map(|(_, exception)| exception)).collect()
         })
     }
 

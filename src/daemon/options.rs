@@ -142,6 +142,7 @@ pub fn pipeline(settings: &Settings, run: &Run) -> pipeline::Options {
         },
         host: host(settings),
         own,
+        prices: settings.prices.clone(),
         once: run.once,
         give_up_after: run.give_up_after,
     }

@@ -9,6 +9,7 @@ use super::{
     records::{keep_file, local_manifest, local_manifests, read_manifest, sweep_kept},
     retry::{Outcome, persist},
     sealing::Seal,
+    summary,
 };
 use crate::{
     archive::{
@@ -136,6 +137,7 @@ fn end_pass(ctx: &Context, pass: &PassRow) -> Result<(), Failure> {
         archived: counts.clean + counts.changed,
         lost,
         clean: lost == 0 && counts.adds_up(),
+        report: summary::report(ctx, pass, &pieces, &counts)?,
     });
     let forget = |_: &Context| tree.forget().and_then(|()| index.forget());
     if forget(ctx).is_err() {

@@ -251,7 +251,7 @@ fn read(file: &Path) -> Result<Option<Progress>, Failure> {
 mod tests {
     use super::*;
     use crate::{
-        archive::{items::Items, pack},
+        archive::{filter, items::Items, pack},
         compress,
         name::Compression,
         notice::Exception,
@@ -274,7 +274,7 @@ mod tests {
         let spec = SourceSpec {
             name: "data".parse().unwrap(),
             path: source,
-            filter: crate::archive::filter::Options { exclude: vec!["*.tmp".to_owned()], ..Default::default() },
+            filter: filter::Options { exclude: vec!["*.tmp".to_owned()], ..Default::default() },
             one_file_system: false,
             require_mount: false,
             repeat: None,
@@ -292,13 +292,7 @@ mod tests {
                 mark_bytes: u64::MAX,
                 mark_every: Duration::MAX,
             },
-            compress: compress::Options {
-                method: Compression::None,
-                level: 0,
-                threads: 1,
-                memory: 1 << 20,
-                stream_size: 1 << 20,
-            },
+            compress: compress::Options::for_method(Compression::None),
             encrypt: None,
             upload: upload::Options {
                 part_size: 5 << 20,
@@ -310,6 +304,7 @@ mod tests {
             names: super::super::Names::Plain,
             host: "h1".to_owned(),
             own: Vec::new(),
+            prices: None,
             once: true,
             give_up_after: None,
         };

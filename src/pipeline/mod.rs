@@ -30,6 +30,7 @@ mod retry;
 mod sealing;
 mod spec;
 mod stages;
+mod summary;
 
 pub use backoff::{Backoff, Limit};
 pub use context::{Clock, Ended, Failure, Finish, Wait, random_id};

@@ -4,6 +4,7 @@ use crate::{
     archive::{filter, pack},
     compress, encrypt,
     name::SourceName,
+    price::Prices,
     upload,
 };
 use std::{path::PathBuf, time::Duration};
@@ -48,6 +49,8 @@ pub struct Options {
     pub host: String,
     /// Directories of ours that are left out of every source: staging, state, a directory vault.
     pub own: Vec<PathBuf>,
+    /// What the vault costs, where that is known.
+    pub prices: Option<Prices>,
     /// End when nothing is left to do.
     pub once: bool,
     /// With `once`: try again for so long, whatever fails. `None`: give up soon.

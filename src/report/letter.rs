@@ -1,6 +1,10 @@
 //! What a mail says: what happened, what archiver does about it, and what the operator can do.
 
-use crate::{fate::Trouble, notice::Notice};
+use crate::{
+    fate::Trouble,
+    notice::{Notice, PassReport},
+    units::ByteSize,
+};
 use std::time::Duration;
 
 /// Longest subject after the prefix, and longest paragraph, in characters; error chains can be any length.
@@ -79,19 +83,25 @@ impl Mail {
                 );
                 Some(Mail::new(MailKind::Trouble(Trouble::Staging), &subject, &body))
             }
-            Notice::PassEnded { source, pass, pieces, entries, archived, lost, clean: false } => {
-                let subject = format!("{source}: The pass ended with lost or damaged entries: {lost}");
-                let body = format!(
-                    "The pass {pass} over the source {source} is complete: {pieces} pieces, {entries} entries seen, \
-                     {archived} archived.\n\n{lost} entries were lost or damaged, or the numbers do not add up. \
-                     Each one is told by `archiver exceptions {source}` with its reason.\n\nMake them readable; \
-                     the next pass tries them again. {SEE}"
-                );
-                Some(Mail::new(MailKind::PassEnded, &subject, &body))
+            Notice::PassEnded { source, pass, pieces, entries, archived, lost, clean, report } => {
+                let sums = sums(*pieces, *entries, *archived, report);
+                let (how, what) = match clean {
+                    true => ("The pass is complete and clean".to_owned(), String::new()),
+                    false => (
+                        format!("The pass ended with lost or damaged entries: {lost}"),
+                        format!(
+                            "{lost} entries were lost or damaged, or the numbers do not add up. Each one is told by \
+                             `archiver exceptions {source}` with its reason.\n\n{}Make them readable; the next pass \
+                             tries them again. ",
+                            losses(*lost, report)
+                        ),
+                    ),
+                };
+                let body = format!("The pass {pass} over the source {source} is in the vault.\n\n{sums}\n{what}{SEE}");
+                Some(Mail::new(MailKind::PassEnded, &format!("{source}: {how}"), &body))
             }
             Notice::SettingsRefused { why } => Some(of_trouble(Trouble::Settings, why, None)),
-            Notice::PassEnded { clean: true, .. }
-            | Notice::SettingsTaken { .. }
+            Notice::SettingsTaken { .. }
             | Notice::Started { .. }
             | Notice::Stopping { .. }
             | Notice::PassStarted { .. }
@@ -109,6 +119,30 @@ impl Mail {
 }
 
 const SEE: &str = "`archiver status` says how things stand, `journalctl -u archiver` what happened.";
+
+/// The law of accounting, and what it takes; a line each.
+fn sums(pieces: u64, entries: u64, archived: u64, report: &PassReport) -> String {
+    let PassReport { changed, excluded, skipped, tar_bytes, sealed_bytes, took, a_month, .. } = report;
+    let clean = archived.saturating_sub(*changed);
+    let ratio = *sealed_bytes as f64 / (*tar_bytes).max(1) as f64;
+    let (tar, sealed, took) = (ByteSize(*tar_bytes), ByteSize(*sealed_bytes), human(*took));
+    let money = a_month.map(|dollars| format!("Keeping it costs about ${dollars:.2} a month.\n")).unwrap_or_default();
+    format!(
+        "Seen: {entries} entries = {clean} archived clean + {changed} archived, but changed or damaged + {excluded} \
+         left out by rules + {skipped} skipped with a reason.\nSize: {pieces} pieces, {tar} as tar, {sealed} in the \
+         vault ({ratio:.2}).\nTime: {took}.\n{money}"
+    )
+}
+
+/// The first of them.
+fn losses(lost: u64, report: &PassReport) -> String {
+    if report.losses.is_empty() {
+        return String::new();
+    }
+    let left = lost.saturating_sub(report.losses.len() as u64);
+    let more = if left > 0 { format!("and {left} more\n") } else { String::new() };
+    format!("{}\n{more}\n", report.losses.join("\n"))
+}
 
 fn of_trouble(trouble: Trouble, what: &str, retry_in: Option<Duration>) -> Mail {
     let retry = match retry_in {
@@ -190,7 +224,17 @@ mod tests {
 
     fn ended(clean: bool) -> Notice {
         let (source, pass) = ("data".to_owned(), "20261120T200000Z".to_owned());
-        Notice::PassEnded { source, pass, pieces: 3, entries: 10, archived: 8, lost: 2, clean }
+        let report = PassReport {
+            changed: 1,
+            skipped: 2,
+            tar_bytes: 4 << 20,
+            sealed_bytes: 1 << 20,
+            took: Duration::from_secs(7200),
+            a_month: Some(0.126),
+            losses: vec!["a/b: denied".to_owned()],
+            ..PassReport::default()
+        };
+        Notice::PassEnded { source, pass, pieces: 3, entries: 10, archived: 8, lost: 2, clean, report }
     }
 
     #[test]
@@ -208,7 +252,7 @@ mod tests {
     fn mails_are_drawn_from_what_needs_somebody() {
         let piece: crate::name::PieceName = "data.20261120T200000Z.000017-x".parse().unwrap();
         let table: [(Notice, Option<(MailKind, &str)>); 7] = [
-            (ended(true), None),
+            (ended(true), Some((MailKind::PassEnded, "data: The pass is complete and clean"))),
             (ended(false), Some((MailKind::PassEnded, "data: The pass ended with lost or damaged entries: 2"))),
             (
                 Notice::PassHeld { source: "data".into(), why: "Not mounted".into() },
@@ -229,6 +273,22 @@ mod tests {
             let mail = Mail::of(&notice);
             assert_eq!(mail.as_ref().map(|mail| (mail.kind, mail.subject())), expected);
         }
+    }
+
+    #[test]
+    fn the_report_of_a_pass_adds_up_and_names_what_was_lost() {
+        let mail = Mail::of(&ended(false)).unwrap();
+        for said in [
+            "10 entries = 7 archived clean + 1 archived, but changed or damaged + 0 left out by rules + 2 skipped",
+            "3 pieces, 4 MiB as tar, 1 MiB in the vault (0.25)",
+            "Time: 2 hours",
+            "$0.13 a month",
+            "a/b: denied\nand 1 more",
+        ] {
+            assert!(mail.body().contains(said), "{said}: {}", mail.body());
+        }
+        let mail = Mail::of(&ended(true)).unwrap();
+        assert!(!mail.body().contains("denied") && mail.body().contains("10 entries ="), "{}", mail.body());
     }
 
     #[test]

@@ -170,6 +170,7 @@ impl Inside {
             names: Names::Plain,
             host: "nas1".to_owned(),
             own: vec![world.path("staging"), world.path("state")],
+            prices: None,
             once: false,
             give_up_after: None,
         }
