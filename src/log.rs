@@ -5,9 +5,14 @@
 
 use crate::{
     notice::{Monitor, Notice, Severity},
+    panics::{self, Panicked},
     units::ByteSize,
 };
-use std::{sync::Arc, time::Duration};
+use std::{
+    backtrace::{Backtrace, BacktraceStatus},
+    sync::Arc,
+    time::Duration,
+};
 use tracing::field::display;
 use tracing_subscriber::{EnvFilter, layer::SubscriberExt, util::SubscriberInitExt};
 
@@ -23,8 +28,14 @@ pub enum LogMonitor {
 /// The level of everything that is not ours: what matters of it comes back to us as an error, and is told by us.
 const LIBRARIES: &str = "error";
 
-/// Begins logging, for the rest of the process. `level`: `error`, `warn`, `info`, `debug` or `trace`.
+/// Begins logging, for the rest of the process, panics included. `level`: `error`, `warn`, `info`, `debug` or `trace`.
 pub fn init(level: &str) -> LogMonitor {
+    let monitor = begin(level);
+    panics::listen(move |panicked| monitor.panicked(panicked));
+    monitor
+}
+
+fn begin(level: &str) -> LogMonitor {
     // What libraries have to say is for whoever looks for a defect; some of them say which keys they found.
     let own = format!("{},{}={level}", LIBRARIES, env!("CARGO_CRATE_NAME"));
     let filter = EnvFilter::try_new(own).unwrap_or_else(|_| EnvFilter::new("info"));
@@ -62,6 +73,18 @@ fn seconds(took: Duration) -> f64 {
 fn rate(len: u64, took: Duration) -> String {
     let per_second = len as f64 / took.as_secs_f64().max(0.001);
     format!("{}/s", ByteSize(per_second as u64))
+}
+
+impl LogMonitor {
+    fn panicked(self, Panicked { text, place, thread }: &Panicked) {
+        line!(self, error, "Panicked", text, place, thread);
+        let backtrace = Backtrace::capture();
+        // Only where `RUST_BACKTRACE` asks for it.
+        if backtrace.status() == BacktraceStatus::Captured {
+            let backtrace = backtrace.to_string();
+            line!(self, info, "The panic came from", backtrace);
+        }
+    }
 }
 
 impl Monitor for LogMonitor {

@@ -1,6 +1,6 @@
 //! What all stages share: the disk, the catalog, the vault, and how they learn of each other.
 
-use super::{Options, Parts};
+use super::{Options, Parts, drafts::UnderWay};
 use crate::{
     archive::tree::Pulse,
     catalog::{Catalog, CatalogError},
@@ -8,14 +8,16 @@ use crate::{
     fate::{Chain, Fate, Fateful, Stopped, Trouble, Waits},
     name::{PieceName, SourceName},
     notice::{Monitor, Notice, Step},
+    panics,
     staging::{Staging, Stop},
     upload::{Ledger, LedgerError, Uploader},
     vault::{Key, Vault},
 };
 use std::{
+    collections::BTreeSet,
     error::Error,
     sync::{
-        Arc, Condvar, Mutex, PoisonError,
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
@@ -149,11 +151,24 @@ pub struct Context {
     pub reached: Mutex<(String, u64)>,
     /// What the archiver waits for, where it reads a source.
     pub pulse: Pulse,
+    /// Drafts that the archiver is writing.
+    pub packing: UnderWay,
+    abandoned: Mutex<Abandoned>,
     /// The staging directory is not ours any more: another process may work in it.
     is_left: AtomicBool,
     began: Instant,
     ended: Mutex<Option<Ended>>,
     lost: AtomicU64,
+}
+
+/// What this run does not try any more, because it panicked again and again, although all else goes on.
+#[derive(Default)]
+struct Abandoned {
+    /// Ids of pieces that stay where they are.
+    pieces: BTreeSet<String>,
+    /// Sources whose pass does not end in this run: one of its pieces is abandoned, or its walk, or its end.
+    sources: BTreeSet<SourceName>,
+    trouble: Option<Trouble>,
 }
 
 /// Uploads under way are kept in the catalog.
@@ -203,6 +218,8 @@ impl Context {
             host,
             reached: Mutex::default(),
             pulse: Pulse::default(),
+            packing: UnderWay::default(),
+            abandoned: Mutex::default(),
             is_left: AtomicBool::new(false),
             began: Instant::now(),
             ended: Mutex::new(None),
@@ -221,8 +238,48 @@ impl Context {
         })
     }
 
+    /// That a listener panics is no reason for what it is told to fail.
     pub fn tell(&self, notice: Notice) {
-        self.monitor.notice(&notice);
+        let _ = panics::caught(|| self.monitor.notice(&notice));
+    }
+
+    fn abandoned(&self) -> MutexGuard<'_, Abandoned> {
+        self.abandoned.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Leaves a piece where it is for this run; the next start goes on with it. So does the run with all others, and
+    /// ends in this trouble.
+    pub fn abandon_piece(&self, name: &PieceName, failure: &Failure) {
+        self.abandoned().pieces.insert(name.id());
+        self.abandon_source(&name.source, failure);
+    }
+
+    /// The pass of this source does not end in this run.
+    pub fn abandon_source(&self, source: &SourceName, failure: &Failure) {
+        self.tell(Notice::Trouble { trouble: failure.trouble, what: failure.chain(), retry_in: None });
+        let mut abandoned = self.abandoned();
+        abandoned.sources.insert(source.clone());
+        abandoned.trouble.get_or_insert(failure.trouble);
+        drop(abandoned);
+        self.bell.ring();
+    }
+
+    pub fn is_abandoned(&self, source: &SourceName) -> bool {
+        self.abandoned().sources.contains(source)
+    }
+
+    pub fn is_piece_abandoned(&self, name: &PieceName) -> bool {
+        self.abandoned().pieces.contains(&name.id())
+    }
+
+    /// The trouble in which a run ends that has abandoned something.
+    pub fn abandoned_in(&self) -> Option<Trouble> {
+        self.abandoned().trouble
+    }
+
+    /// Nothing is asked of this source for now.
+    pub fn rest(&self, source: &SourceName) {
+        self.pulse.of(source.as_str()).rest();
     }
 
     /// Since the run began; for measuring and for drafts that are made durable by time.

@@ -6,10 +6,10 @@
 
 use super::{
     context::{Context, Failure},
+    inbox::Inbox,
     records::CompressedRecord,
-    retry::{Outcome, persist},
-    sealing,
-    stages::{self, until_stopped},
+    retry::{Outcome, attempt, persist},
+    sealing, stages,
 };
 use crate::{
     archive::list::MemberList,
@@ -17,7 +17,7 @@ use crate::{
     durable::{Growing, at, is_lost},
     fate::{Fate, Trouble},
     name::{Compression, PieceName},
-    notice::{Notice, Step},
+    notice::Step,
     stage::{Job, Mark, Transform},
     staging::{
         Compressed, Digest, Draft, Encrypted, HashingWriter, Packed, Piece, Reservation, Shelf, Source, Tally,
@@ -29,10 +29,7 @@ use serde::{Deserialize, Serialize};
 use std::{
     fs::File,
     io::{self, Read, Seek, SeekFrom},
-    sync::{
-        Mutex, PoisonError,
-        mpsc::{Receiver, SyncSender},
-    },
+    sync::mpsc::{Receiver, SyncSender},
     thread,
 };
 
@@ -52,39 +49,6 @@ pub struct Made<S> {
     pub sums: BlockSums,
 }
 
-/// Takes pieces until there are no more or a stop is told.
-fn each<A: Shelf>(
-    ctx: &Context,
-    mut next: impl FnMut() -> Option<Piece<A>>,
-    mut work: impl FnMut(Piece<A>) -> Outcome<()>,
-) {
-    while let Some(piece) = next() {
-        let name = piece.name().clone();
-        if ctx.is_stopping() {
-            return;
-        }
-        match work(piece) {
-            Outcome::Done(()) => {}
-            Outcome::Stopped => return,
-            Outcome::Rotten(why) => match lose(ctx, &name, &why) {
-                Outcome::Done(()) => {}
-                _ => return,
-            },
-        }
-    }
-}
-
-/// Gives a piece up whose local form is lost or rotten: its range is packed again from the source.
-pub(super) fn lose(ctx: &Context, name: &PieceName, why: &str) -> Outcome<()> {
-    ctx.tell(Notice::PieceRotten { piece: name.clone(), why: why.to_owned() });
-    let lost = persist(ctx, || {
-        ctx.catalog.set_retired(name, why)?;
-        Ok(ctx.staging.forget(name)?)
-    });
-    ctx.bell.ring();
-    lost
-}
-
 /// Compresses pieces, the backlog first, then the news: as many side by side as threads and memory allow, so that no
 /// core waits for the last block of a piece, or for its proof. They may come out in another order than they went in.
 pub fn compress(
@@ -94,35 +58,21 @@ pub fn compress(
     out: SyncSender<Piece<Compressed>>,
 ) {
     let Outcome::Done(first) = persist(ctx, || Ok(Compressor::new(&ctx.options.compress)?)) else { return };
-    let pieces = Mutex::new(backlog.into_iter().chain(until_stopped(ctx, news)));
-    let pieces = &pieces;
+    let inbox = Inbox::new(backlog, news);
+    let inbox = &inbox;
     thread::scope(|scope| {
         for lane in 0..first.lanes() {
-            let (compressor, out) = (first.twin(), out.clone());
+            let (mut compressor, out) = (first.twin(), out.clone());
             let started = stages::start_within(ctx, scope, "compressor", move || {
-                compress_lane(ctx, compressor, pieces, out);
+                inbox.each(ctx, |piece, patience| {
+                    attempt(ctx, patience, || compress_piece(ctx, &mut compressor, piece))
+                        .then(|next| hand_on(ctx, piece, next, &out))
+                });
             });
             if !started && lane == 0 {
                 stages::cannot_start(ctx);
             }
         }
-    });
-}
-
-fn compress_lane(
-    ctx: &Context,
-    mut compressor: Compressor,
-    pieces: &Mutex<impl Iterator<Item = Piece<Packed>>>,
-    out: SyncSender<Piece<Compressed>>,
-) {
-    let next = || pieces.lock().unwrap_or_else(PoisonError::into_inner).next();
-    each(ctx, next, |piece| {
-        let next = match persist(ctx, || compress_piece(ctx, &mut compressor, &piece)) {
-            Outcome::Done(next) => next,
-            Outcome::Stopped => return Outcome::Stopped,
-            Outcome::Rotten(why) => return Outcome::Rotten(why),
-        };
-        hand_on(ctx, &piece, next, &out)
     });
 }
 
@@ -132,19 +82,9 @@ pub fn encrypt(
     news: Receiver<Piece<Compressed>>,
     out: SyncSender<Piece<Encrypted>>,
 ) {
-    let mut pieces = backlog.into_iter().chain(until_stopped(ctx, news));
-    each(
-        ctx,
-        || pieces.next(),
-        |piece| {
-            let next = match persist(ctx, || sealing::seal_piece(ctx, &piece)) {
-                Outcome::Done(next) => next,
-                Outcome::Stopped => return Outcome::Stopped,
-                Outcome::Rotten(why) => return Outcome::Rotten(why),
-            };
-            hand_on(ctx, &piece, next, &out)
-        },
-    );
+    Inbox::new(backlog, news).each(ctx, |piece, patience| {
+        attempt(ctx, patience, || sealing::seal_piece(ctx, piece)).then(|next| hand_on(ctx, piece, next, &out))
+    });
 }
 
 /// Away with the old, now that the new is safe, and on with the news. A crash leaves two copies, never none.

@@ -18,6 +18,7 @@ mod ending;
 mod forecast;
 mod gate;
 mod greeting;
+mod inbox;
 mod labels;
 mod lane;
 mod middle;
@@ -28,6 +29,7 @@ mod retry;
 mod sealing;
 mod spec;
 mod stages;
+mod turns;
 
 pub use backoff::{Backoff, Limit};
 pub use context::{Clock, Ended, Failure, Finish, Wait, random_id};
@@ -92,7 +94,7 @@ pub fn run(parts: Parts) -> Finish {
     let (sealed_out, sealed_in) = sync_channel(NEWS_MAX);
     let ctx = Arc::new(ctx);
     let mut stages = Stages::new(ctx.clone());
-    stages.start(stages::ARCHIVER, move |ctx| archiving::run(ctx, packed_out));
+    stages.start(stages::ARCHIVER, move |ctx| turns::run(ctx, packed_out));
     stages.start("compressor", move |ctx| middle::compress(ctx, backlog.packed, packed_in, compressed_out));
     stages.start("encrypter", move |ctx| middle::encrypt(ctx, backlog.compressed, compressed_in, sealed_out));
     stages.start("uploader", move |ctx| delivery::run(ctx, backlog.encrypted, sealed_in));
