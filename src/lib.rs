@@ -45,6 +45,8 @@ pub mod name;
 pub mod window;
 pub mod notice;
 pub mod finding;
+// What may befall any thread.
+pub mod panics;
 // The disk.
 pub mod durable;
 pub mod staging;

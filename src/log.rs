@@ -5,9 +5,11 @@
 
 use crate::{
     notice::{Monitor, Notice, SettingChange, Severity},
+    panics::{self, Panicked},
     units::ByteSize,
 };
 use std::{
+    backtrace::{Backtrace, BacktraceStatus},
     sync::{Arc, OnceLock},
     time::Duration,
 };
@@ -43,8 +45,14 @@ pub fn set_level(level: &str) {
     }
 }
 
-/// Begins logging, for the rest of the process. `level`: `error`, `warn`, `info`, `debug` or `trace`.
+/// Begins logging, for the rest of the process, panics included. `level`: `error`, `warn`, `info`, `debug` or `trace`.
 pub fn init(level: &str) -> LogMonitor {
+    let monitor = begin(level);
+    panics::listen(move |panicked| monitor.panicked(panicked));
+    monitor
+}
+
+fn begin(level: &str) -> LogMonitor {
     let (filter, handle) = reload::Layer::new(filter(level));
     let registry = tracing_subscriber::registry().with(filter);
     let _ = FILTER.set(handle);
@@ -96,6 +104,16 @@ impl LogMonitor {
         }
         let changed = changes.len() - restart.len();
         line!(&self, info, "Configuration taken", changed);
+    }
+
+    fn panicked(self, Panicked { text, place, thread }: &Panicked) {
+        line!(self, error, "Panicked", text, place, thread);
+        let backtrace = Backtrace::capture();
+        // Only where `RUST_BACKTRACE` asks for it.
+        if backtrace.status() == BacktraceStatus::Captured {
+            let backtrace = backtrace.to_string();
+            line!(self, info, "The panic came from", backtrace);
+        }
     }
 }
 

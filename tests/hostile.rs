@@ -14,6 +14,8 @@ mod hung;
 mod mounts;
 #[path = "hostile/odd.rs"]
 mod odd;
+#[path = "hostile/others.rs"]
+mod others;
 #[path = "hostile/rights.rs"]
 mod rights;
 #[path = "hostile/swaps.rs"]

@@ -1,8 +1,8 @@
 //! The threads that encode blocks. They live as long as one `apply`.
 
 use super::{CompressError, block::Encoded, crew::Crew, probe::Halt};
+use crate::panics;
 use std::{
-    panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc, Mutex, PoisonError,
         mpsc::{self, Receiver, SyncSender, TryRecvError},
@@ -76,8 +76,8 @@ fn serve(inbox: &Mutex<Receiver<Work>>, outbox: &SyncSender<Done>, crew: &Crew, 
         let next = inbox.lock().unwrap_or_else(PoisonError::into_inner).recv();
         let Ok(Work { number, clear }) = next else { return };
         // A panic must come back as an outcome, or the block would be waited for until the end of days.
-        let outcome = catch_unwind(AssertUnwindSafe(|| crew.seat(halt)?.encoder().encode(&clear, halt)))
-            .unwrap_or_else(|_| Err(CompressError::codec("encode a block", "the encoder panicked")));
+        let outcome = panics::caught(|| crew.seat(halt)?.encoder().encode(&clear, halt))
+            .unwrap_or_else(|panicked| Err(CompressError::codec("encode a block", panicked)));
         if outbox.send(Done { number, clear, outcome }).is_err() {
             return;
         }

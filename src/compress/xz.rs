@@ -26,16 +26,24 @@ pub fn apply(job: Job<'_, Blocks>, crew: &Crew) -> Result<Blocks, CompressError>
     let over = AtomicBool::new(false);
     let halt = || over.load(Ordering::Relaxed) || stop();
     thread::scope(|scope| {
-        let run = Pool::start(scope, crew, plan::slots(crew.threads), &halt).and_then(|pool| {
+        // Whatever ends this, nobody waits for blocks that nobody will write.
+        let _over = Over(&over);
+        Pool::start(scope, crew, plan::slots(crew.threads), &halt).and_then(|pool| {
             let plan = Plan::new(&crew.options, source.at, source.len);
             let writer = Writer { input: source.at, sink, blocks, records: Vec::new(), is_open: false };
             let queue = Queue { sent: 0, awaited: VecDeque::new(), done: BTreeMap::new() };
             Run { source, plan, reading: None, pool, crew, turn: crew.begin(), queue, writer }.drive()
-        });
-        // Whatever ended this, nobody waits for blocks that nobody will write.
-        over.store(true, Ordering::Relaxed);
-        run
+        })
     })
+}
+
+/// Tells the threads that it is over when it is dropped, be it by a panic.
+struct Over<'a>(&'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 struct Run<'a, 'c> {

@@ -1,15 +1,12 @@
-//! The archiver: packs one piece after the other, sources taking turns, for as long as there is something due.
-//!
-//! It ends last of all in a run that ends by itself, because a piece that is found rotten farther down comes
-//! back to it.
+//! The archiver: what one source does in its turn, for as long as there is something due.
 
 use super::{
-    context::{Context, Ended, Failure},
+    context::{Context, Failure},
     drafts,
     lane::{Again, Lane, NotNow, Range, SegmentState, segment_of},
     packing::{self, Packed as PackedNow},
     records::local_manifests,
-    retry::{Outcome, Patience},
+    retry::{Outcome, Patience, Tried},
     spec::{Options, SourceSpec},
 };
 use crate::{
@@ -18,6 +15,7 @@ use crate::{
     durable,
     name::{PassId, PieceName, SourceName},
     notice::Notice,
+    panics::{self, Panicked},
     staging::{Packed, Piece},
 };
 use std::{
@@ -28,11 +26,9 @@ use std::{
 
 /// How often a held source is looked at again.
 const HELD_WAIT: Duration = Duration::from_secs(60);
-/// How often an idle archiver looks around by itself; a ring of the bell wakes it at once.
-const IDLE_WAIT: Duration = Duration::from_secs(1);
 
 /// A source and how far this run is with it.
-struct Turn {
+pub struct Turn {
     spec: SourceSpec,
     /// The options of the lane.
     options: Arc<Options>,
@@ -40,69 +36,30 @@ struct Turn {
     pass_now: bool,
     held: Option<(String, Duration)>,
     patience: Patience,
+    /// After a panic: not before this, on the clock of the run.
+    later: Option<Duration>,
+    /// Of what a panic left behind nothing is in anybody's way.
+    is_settled: bool,
+    /// It panicked again and again, and has no turns any more.
+    is_abandoned: bool,
     /// It was told that no pass is due.
     is_idle: bool,
 }
 
 /// What a turn did.
-enum Turned {
+pub enum Turned {
     /// Packed a piece, or made other headway.
     Worked,
     /// Nothing is due.
     Idle,
     Held,
+    /// It panicked, and is to be tried again when some time has passed.
+    Later,
     Stopped,
 }
 
-pub fn run(ctx: &Context, out: SyncSender<Piece<Packed>>) {
-    let mut turns: Vec<Turn> = Vec::new();
-    loop {
-        let rings = ctx.bell.rings();
-        let (mut worked, mut held) = (false, false);
-        turns = in_turn(turns, &ctx.renewed().options);
-        for turn in &mut turns {
-            match turn.take(&ctx.renewed(), &out) {
-                Turned::Worked => worked = true,
-                Turned::Idle => {}
-                Turned::Held => held = true,
-                Turned::Stopped => return,
-            }
-            if ctx.is_stopping() {
-                return;
-            }
-        }
-        if worked {
-            continue;
-        }
-        if ctx.options.once && !is_busy(ctx, &turns) {
-            ctx.end(if held { Ended::Held } else { Ended::Complete });
-            return;
-        }
-        ctx.bell.wait(rings, IDLE_WAIT);
-    }
-}
-
-/// The sources as they are configured now; what is known of each stays.
-fn in_turn(turns: Vec<Turn>, options: &Arc<Options>) -> Vec<Turn> {
-    let mut known: BTreeMap<SourceName, Turn> = turns.into_iter().map(|turn| (turn.spec.name.clone(), turn)).collect();
-    let turn = |spec: &SourceSpec| match known.remove(&spec.name) {
-        Some(turn) => turn.renewed(spec, options),
-        None => Turn::new(spec, options),
-    };
-    options.sources.iter().map(turn).collect()
-}
-
-/// Whether anything is still on its way: pieces behind the archiver, or passes that have not ended. The pass of
-/// a held source does not count.
-fn is_busy(ctx: &Context, turns: &[Turn]) -> bool {
-    let under_way = ctx.catalog.undelivered().map_or(true, |pieces| !pieces.is_empty());
-    let open =
-        |turn: &Turn| turn.held.is_none() && ctx.catalog.open_pass(&turn.spec.name).map_or(true, |pass| pass.is_some());
-    under_way || turns.iter().any(open)
-}
-
 impl Turn {
-    fn new(spec: &SourceSpec, options: &Arc<Options>) -> Turn {
+    pub fn new(spec: &SourceSpec, options: &Arc<Options>) -> Turn {
         Turn {
             spec: spec.clone(),
             options: options.clone(),
@@ -110,17 +67,25 @@ impl Turn {
             pass_now: spec.pass_now,
             held: None,
             patience: Patience::default(),
+            later: None,
+            is_settled: true,
+            is_abandoned: false,
             is_idle: false,
         }
     }
 
+    pub fn source(&self) -> &SourceName {
+        &self.spec.name
+    }
+
     /// Goes on with other options. The walk begins anew behind the last piece only if it would not be the same: it
     /// reads the source.
-    fn renewed(mut self, spec: &SourceSpec, options: &Arc<Options>) -> Turn {
+    fn renew(&mut self, options: &Arc<Options>) {
         if Arc::ptr_eq(&self.options, options) {
-            return self;
+            return;
         }
-        let before = SourceSpec { pass_now: spec.pass_now, ..self.spec };
+        let Some(spec) = options.sources.iter().find(|spec| spec.name == self.spec.name) else { return };
+        let before = SourceSpec { pass_now: spec.pass_now, ..self.spec.clone() };
         let is_same = |a: &Options, b: &Options| {
             (a.pack.max_size, a.pack.max_members, &a.own) == (b.pack.max_size, b.pack.max_members, &b.own)
         };
@@ -128,18 +93,30 @@ impl Turn {
             self.lane = None;
         }
         // What held it, or kept it idle, may be what was changed.
-        Turn { spec: spec.clone(), options: options.clone(), held: None, is_idle: false, ..self }
+        self.held = None;
+        self.is_idle = false;
+        self.spec.clone_from(spec);
+        self.options.clone_from(options);
     }
 
-    /// Packs at most one piece, so that sources take turns.
-    fn take(&mut self, ctx: &Context, out: &SyncSender<Piece<Packed>>) -> Turned {
-        if let Some((_, until)) = &self.held
-            && ctx.elapsed() < *until
-        {
-            return Turned::Held;
+    /// Packs at most one piece, so that sources take turns. A panic is of this source alone: the others have their
+    /// turns until it is tried again.
+    pub fn take(&mut self, ctx: &Context, out: &SyncSender<Piece<Packed>>) -> Turned {
+        self.renew(&ctx.options);
+        match () {
+            () if self.is_abandoned => return Turned::Idle,
+            () if self.later.is_some_and(|until| ctx.elapsed() < until) => return Turned::Later,
+            () if self.held.as_ref().is_some_and(|(_, until)| ctx.elapsed() < *until) => return Turned::Held,
+            () => self.later = None,
         }
+        let taken = panics::caught(|| self.work(ctx, out));
+        ctx.rest(&self.spec.name);
+        taken.unwrap_or_else(|panicked| self.panicked(ctx, panicked))
+    }
+
+    fn work(&mut self, ctx: &Context, out: &SyncSender<Piece<Packed>>) -> Turned {
         let stepped = self.step(ctx, out);
-        ctx.pulse.rest();
+        ctx.rest(&self.spec.name);
         match stepped {
             Ok(turned) => {
                 self.held = None;
@@ -167,7 +144,28 @@ impl Turn {
         }
     }
 
+    fn panicked(&mut self, ctx: &Context, panicked: Panicked) -> Turned {
+        self.lane = None;
+        self.is_settled = matches!(panics::caught(|| drafts::settle(ctx, &self.spec.name)), Ok(Ok(())));
+        match self.patience.panicked::<()>(ctx, panicked) {
+            Tried::GivenUp(failure) => {
+                ctx.abandon_source(&self.spec.name, &failure);
+                self.is_abandoned = true;
+                Turned::Idle
+            }
+            Tried::Later(wait) => {
+                self.later = Some(ctx.elapsed() + wait);
+                Turned::Later
+            }
+            Tried::Settled(_) => Turned::Worked,
+        }
+    }
+
     fn step(&mut self, ctx: &Context, out: &SyncSender<Piece<Packed>>) -> Result<Turned, NotNow> {
+        if !self.is_settled {
+            drafts::settle(ctx, &self.spec.name)?;
+            self.is_settled = true;
+        }
         if let Some(lost) = ctx.catalog.to_repack()?.into_iter().find(|row| row.packed.name.source == self.spec.name) {
             return self.again(ctx, lost, out);
         }

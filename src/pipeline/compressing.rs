@@ -2,10 +2,11 @@
 
 use super::{
     context::{Context, Failure},
-    middle::{check, convert, each, hand_on, open_input, resumed_at},
+    inbox::Inbox,
+    middle::{check, convert, hand_on, open_input, resumed_at},
     records::CompressedRecord,
-    retry::{Outcome, persist},
-    stages::{self, Inbox},
+    retry::{Outcome, attempt, persist},
+    stages,
 };
 use crate::{
     archive::list::MemberList,
@@ -15,10 +16,7 @@ use crate::{
     staging::{Compressed, Digest, Packed, Piece, Shelf, read_record, write_record},
 };
 use std::{
-    sync::{
-        Mutex, MutexGuard, PoisonError,
-        mpsc::{Receiver, SyncSender},
-    },
+    sync::mpsc::{Receiver, SyncSender},
     thread,
 };
 
@@ -31,47 +29,31 @@ pub fn run(
     news: Receiver<Piece<Packed>>,
     out: SyncSender<Piece<Compressed>>,
 ) {
-    let pieces = Mutex::new(Inbox::new(backlog, news));
-    while !ctx.is_stopping() && !lock(&pieces).has_ended() {
+    let inbox = Inbox::new(backlog, news);
+    loop {
         let begun = persist(ctx, |ctx| Ok((ctx.clone(), Compressor::new(&ctx.options.compress)?)));
         let Outcome::Done((ctx, first)) = begun else { return };
-        let (ctx, pieces) = (&ctx, &pieces);
+        let holds = || ctx.renewed().options.compress == ctx.options.compress;
+        let (ctx, inbox, holds) = (&ctx, &inbox, &holds);
         thread::scope(|scope| {
             for lane in 0..first.lanes() {
-                let (compressor, out) = (first.twin(), out.clone());
+                let (mut compressor, out) = (first.twin(), out.clone());
                 let started = stages::start_within(ctx, scope, "compressor", move || {
-                    compress_lane(ctx, compressor, pieces, out);
+                    inbox.each_while(ctx, holds, |piece, patience| {
+                        // The method and the level are those of the compressor, whatever holds by now.
+                        attempt(ctx, patience, |_| compress_piece(ctx, &mut compressor, piece))
+                            .then(|next| hand_on(ctx, piece, next, &out))
+                    });
                 });
                 if !started && lane == 0 {
                     stages::cannot_start(ctx);
                 }
             }
         });
+        if ctx.is_stopping() || holds() {
+            return;
+        }
     }
-}
-
-fn lock<T>(pieces: &Mutex<Inbox<T>>) -> MutexGuard<'_, Inbox<T>> {
-    pieces.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Compresses as `ctx` says, until that holds no more.
-fn compress_lane(
-    ctx: &Context,
-    mut compressor: Compressor,
-    pieces: &Mutex<Inbox<Piece<Packed>>>,
-    out: SyncSender<Piece<Compressed>>,
-) {
-    let is_other = || ctx.renewed().options.compress != ctx.options.compress;
-    let next = || lock(pieces).next_unless(ctx, is_other);
-    each(ctx, next, |piece| {
-        // The method and the level are those of the compressor, whatever holds by now.
-        let next = match persist(ctx, |_| compress_piece(ctx, &mut compressor, &piece)) {
-            Outcome::Done(next) => next,
-            Outcome::Stopped => return Outcome::Stopped,
-            Outcome::Rotten(why) => return Outcome::Rotten(why),
-        };
-        hand_on(ctx, &piece, next, &out)
-    });
 }
 
 fn compress_piece(

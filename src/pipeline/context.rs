@@ -2,6 +2,9 @@
 
 use super::{
     Options, Parts,
+    bell::Bell,
+    drafts::UnderWay,
+    ledger::CatalogLedger,
     live::{Live, Orders},
 };
 use crate::{
@@ -11,15 +14,17 @@ use crate::{
     fate::{Chain, Fate, Fateful, Stopped, Trouble, Waits},
     name::{PieceName, SourceName},
     notice::{Monitor, Notice, Step},
+    panics,
     staging::{Staging, Stop},
-    upload::{Ledger, LedgerError, Uploader},
-    vault::{Key, Vault},
+    upload::Uploader,
+    vault::Vault,
 };
 use std::{
+    collections::BTreeSet,
     error::Error,
     ops::Deref,
     sync::{
-        Arc, Condvar, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
@@ -107,33 +112,6 @@ impl Failure {
     }
 }
 
-/// Wakes whoever waits for something to happen anywhere in the pipeline.
-#[derive(Debug, Default)]
-pub struct Bell {
-    rings: Mutex<u64>,
-    rung: Condvar,
-}
-
-impl Bell {
-    pub fn ring(&self) {
-        *self.rings.lock().unwrap_or_else(PoisonError::into_inner) += 1;
-        self.rung.notify_all();
-    }
-
-    /// How often it was rung. To be asked before looking around, so that no ring is missed meanwhile.
-    pub fn rings(&self) -> u64 {
-        *self.rings.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Waits for a ring after those, at most this long. Spurious wake-ups are fine: who waits looks again.
-    pub fn wait(&self, after: u64, at_most: Duration) {
-        let rings = self.rings.lock().unwrap_or_else(PoisonError::into_inner);
-        if *rings == after {
-            let _ = self.rung.wait_timeout(rings, at_most);
-        }
-    }
-}
-
 /// What a unit of work is done with: what all share, and the options and the vault as they were when it began.
 #[derive(Clone)]
 pub struct Context {
@@ -162,6 +140,9 @@ pub struct Shared {
     pub reached: Mutex<(String, u64)>,
     /// What the archiver waits for, where it reads a source.
     pub pulse: Pulse,
+    /// Drafts that the archiver is writing.
+    pub packing: UnderWay,
+    abandoned: Mutex<Abandoned>,
     /// The staging directory is not ours any more: another process may work in it.
     is_left: AtomicBool,
     began: Instant,
@@ -169,25 +150,14 @@ pub struct Shared {
     lost: AtomicU64,
 }
 
-/// Uploads under way are kept in the catalog.
-struct CatalogLedger(Catalog);
-
-impl Ledger for CatalogLedger {
-    fn load(&self, key: &Key) -> Result<Option<String>, LedgerError> {
-        self.0.upload(key.as_str()).map_err(ledger_error("read", key))
-    }
-
-    fn save(&self, key: &Key, record: &str) -> Result<(), LedgerError> {
-        self.0.save_upload(key.as_str(), record).map_err(ledger_error("write", key))
-    }
-
-    fn forget(&self, key: &Key) -> Result<(), LedgerError> {
-        self.0.forget_upload(key.as_str()).map_err(ledger_error("remove", key))
-    }
-}
-
-fn ledger_error<'a>(attempt: &'static str, key: &'a Key) -> impl FnOnce(CatalogError) -> LedgerError + 'a {
-    move |err| LedgerError { attempt, key: key.clone(), fate: err.fate(), source: Box::new(err) }
+/// What this run does not try any more, because it panicked again and again, although all else goes on.
+#[derive(Default)]
+struct Abandoned {
+    /// Ids of pieces that stay where they are.
+    pieces: BTreeSet<String>,
+    /// Sources whose pass does not end in this run: one of its pieces is abandoned, or its walk, or its end.
+    sources: BTreeSet<SourceName>,
+    trouble: Option<Trouble>,
 }
 
 impl Deref for Context {
@@ -224,6 +194,8 @@ impl Context {
             host,
             reached: Mutex::default(),
             pulse: Pulse::default(),
+            packing: UnderWay::default(),
+            abandoned: Mutex::default(),
             is_left: AtomicBool::new(false),
             began: Instant::now(),
             ended: Mutex::new(None),
@@ -256,8 +228,48 @@ impl Context {
         })
     }
 
+    /// That a listener panics is no reason for what it is told to fail.
     pub fn tell(&self, notice: Notice) {
-        self.monitor.notice(&notice);
+        let _ = panics::caught(|| self.monitor.notice(&notice));
+    }
+
+    fn abandoned(&self) -> MutexGuard<'_, Abandoned> {
+        self.abandoned.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Leaves a piece where it is for this run; the next start goes on with it. So does the run with all others, and
+    /// ends in this trouble.
+    pub fn abandon_piece(&self, name: &PieceName, failure: &Failure) {
+        self.abandoned().pieces.insert(name.id());
+        self.abandon_source(&name.source, failure);
+    }
+
+    /// The pass of this source does not end in this run.
+    pub fn abandon_source(&self, source: &SourceName, failure: &Failure) {
+        self.tell(Notice::Trouble { trouble: failure.trouble, what: failure.chain(), retry_in: None });
+        let mut abandoned = self.abandoned();
+        abandoned.sources.insert(source.clone());
+        abandoned.trouble.get_or_insert(failure.trouble);
+        drop(abandoned);
+        self.bell.ring();
+    }
+
+    pub fn is_abandoned(&self, source: &SourceName) -> bool {
+        self.abandoned().sources.contains(source)
+    }
+
+    pub fn is_piece_abandoned(&self, name: &PieceName) -> bool {
+        self.abandoned().pieces.contains(&name.id())
+    }
+
+    /// The trouble in which a run ends that has abandoned something.
+    pub fn abandoned_in(&self) -> Option<Trouble> {
+        self.abandoned().trouble
+    }
+
+    /// Nothing is asked of this source for now.
+    pub fn rest(&self, source: &SourceName) {
+        self.pulse.of(source.as_str()).rest();
     }
 
     /// Since the run began; for measuring and for drafts that are made durable by time.

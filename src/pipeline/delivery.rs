@@ -4,16 +4,16 @@
 use super::{
     context::{Context, Failure},
     greeting::greet,
+    inbox::{Inbox, lose},
     labels::{self, Labels},
-    middle::lose,
     records::SealedRecord,
-    retry::{Outcome, persist},
-    stages::Inbox,
+    retry::{Outcome, Tried, attempt},
 };
 use crate::{
     catalog::PieceState,
     fate::{Fate, Trouble},
     notice::Step,
+    panics,
     staging::{Encrypted, Piece, Shelf, read_record},
     upload::{Parcel, abort_orphans},
     vault::{Key, ObjectSpec, Vault, checksum::BlockSums},
@@ -33,28 +33,25 @@ pub(super) const STANDARD: &str = "STANDARD";
 
 pub fn run(ctx: &Context, backlog: Vec<Piece<Encrypted>>, news: Receiver<Piece<Encrypted>>) {
     let mut greeted: Option<Arc<dyn Vault>> = None;
-    let mut pieces = Inbox::new(backlog, news);
-    while let Some(piece) = pieces.next(ctx) {
-        let delivered = persist(ctx, |ctx| {
+    Inbox::new(backlog, news).each(ctx, |piece, patience| {
+        let mut delivered = attempt(ctx, patience, |ctx| {
             if !greeted.as_ref().is_some_and(|greeted| Arc::ptr_eq(greeted, &ctx.vault)) {
                 greet(ctx)?;
                 greeted = Some(ctx.vault.clone());
                 let _ = abort_lost(ctx);
             }
-            deliver_piece(ctx, &piece)
+            deliver_piece(ctx, piece)
         });
-        match delivered {
-            Outcome::Done(()) => {}
-            Outcome::Stopped => return,
-            Outcome::Rotten(why) => {
-                if !matches!(lose(ctx, piece.name(), &why), Outcome::Done(())) {
-                    return;
-                }
-                let _ = abort_lost(&ctx.renewed());
+        if let Tried::Settled(Outcome::Rotten(why)) = &delivered {
+            let lost = lose(ctx, piece.name(), why);
+            if matches!(lost, Outcome::Done(())) {
+                let _ = panics::caught(|| abort_lost(&ctx.renewed()));
             }
+            delivered = Tried::Settled(lost);
         }
         ctx.bell.ring();
-    }
+        delivered
+    });
 }
 
 /// Throws away what was begun in the vault for pieces that were lost before they were there: a pass may go on for
@@ -96,6 +93,11 @@ pub(super) fn spec(size: u64, crc64: crate::vault::Crc64, class: &str) -> Object
 
 fn deliver_piece(ctx: &Context, piece: &Piece<Encrypted>) -> Result<(), Failure> {
     let name = piece.name();
+    // Something was wrong after its delivery, and only its files are still to go.
+    let row = ctx.catalog.piece(&name.source, name.pass, name.seq)?;
+    if row.is_some_and(|row| row.state == PieceState::Delivered) {
+        return Ok(ctx.staging.forget(name)?);
+    }
     let record: SealedRecord = read_record(&ctx.staging.list_file(name, Encrypted::RECORD))?;
     ctx.timed(Step::Upload, name, piece.len(), 0, || {
         let manifest = ctx.staging.shelf_file::<Encrypted>(&record.manifest_file);

@@ -11,11 +11,42 @@ use crate::{
     archive::pack::Mark,
     catalog::PieceState,
     durable::{self, DurableError},
-    name::{PassId, SourceName},
+    name::{PassId, PieceName, SourceName},
     staging::{RecordError, Reservation, read_record, write_record},
 };
 use serde::{Deserialize, Serialize};
-use std::{collections::BTreeSet, path::Path};
+use std::{
+    collections::BTreeSet,
+    path::Path,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+/// Ids of drafts that somebody is writing, be it that a read for them hangs.
+#[derive(Debug, Default)]
+pub struct UnderWay(Mutex<BTreeSet<String>>);
+
+/// A draft is being written for as long as this lives.
+pub struct Writing<'a> {
+    all: &'a UnderWay,
+    id: &'a str,
+}
+
+impl UnderWay {
+    fn ids(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn begin<'a>(&'a self, id: &'a str) -> Writing<'a> {
+        self.ids().insert(id.to_owned());
+        Writing { all: self, id }
+    }
+}
+
+impl Drop for Writing<'_> {
+    fn drop(&mut self) {
+        self.all.ids().remove(self.id);
+    }
+}
 
 /// What stands in the mark of a draft.
 #[derive(Debug, Serialize, Deserialize)]
@@ -89,12 +120,29 @@ pub fn recover(ctx: &Context, here: &BTreeSet<String>) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Removes all drafts but this one, whose room is needed by who would otherwise wait for ever.
+/// Removes all drafts that nobody is writing but this one, whose room is needed by who would otherwise wait for ever.
 pub fn remove_others(ctx: &Context, id: &str) -> Result<(), Failure> {
     for found in all(ctx)? {
-        if found.id != id {
+        if found.id != id && !ctx.packing.ids().contains(&found.id) {
             remove(ctx, &found.id)?;
             ctx.staging.budget().release(&found.id);
+        }
+    }
+    Ok(())
+}
+
+/// After a panic in the turn of a source: what is left of its pieces that were not committed is as after a start. A
+/// draft stays at its mark, and everything else goes, with the room that was held for it.
+pub fn settle(ctx: &Context, source: &SourceName) -> Result<(), Failure> {
+    ctx.check_staging_is_ours()?;
+    for id in ctx.staging.budget().ids() {
+        let Ok(name) = id.parse::<PieceName>() else { continue };
+        if name.source != *source || ctx.catalog.piece(source, name.pass, name.seq)?.is_some() {
+            continue;
+        }
+        match read_mark(ctx, &id) {
+            Some(mark) => keep(ctx, &id, &mark),
+            None => ctx.staging.forget(&name)?,
         }
     }
     Ok(())

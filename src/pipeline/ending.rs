@@ -7,7 +7,7 @@ use super::{
     greeting::greet,
     labels,
     records::{keep_file, local_manifest, local_manifests, read_manifest, sweep_kept},
-    retry::{Outcome, persist},
+    retry::{Outcome, Patience, Tried, attempt, persist},
     sealing::Seal,
     summary,
 };
@@ -22,11 +22,13 @@ use crate::{
     fate::{Fate, Trouble},
     name::{Encryption, PassId, SourceName},
     notice::Notice,
+    panics,
     staging::{Digest, Encrypted, RecordError, Reservation, read_record, write_record},
     vault::{Key, Receipt, checksum::BlockSums},
 };
 use serde::{Deserialize, Serialize};
 use std::{
+    collections::BTreeMap,
     fs::File,
     io::Write,
     path::{Path, PathBuf},
@@ -37,25 +39,52 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How often the catalog is copied when no pass ends.
 const COPY_EVERY: Duration = Duration::from_secs(24 * 60 * 60);
 
+/// Passes by source whose end panicked, and when it is to be tried again.
+type Aside = BTreeMap<SourceName, (Patience, Duration)>;
+
 pub fn run(ctx: &Context) {
+    let mut aside = Aside::new();
     while !ctx.is_stopping() {
         let rings = ctx.bell.rings();
-        if matches!(persist(ctx, look_around), Outcome::Stopped) {
+        if !look_around(ctx, &mut aside) {
             return;
         }
         ctx.bell.wait(rings, LOOK_EVERY);
     }
 }
 
-fn look_around(ctx: &Context) -> Result<(), Failure> {
-    let ready = ready(ctx)?;
-    for pass in &ready {
-        end_pass(ctx, pass)?;
+/// Whether to look around again.
+fn look_around(ctx: &Context, aside: &mut Aside) -> bool {
+    let ready = match persist(ctx, ready) {
+        Outcome::Done(ready) => ready,
+        Outcome::Rotten(_) => return true,
+        Outcome::Stopped => return false,
+    };
+    for pass in ready.iter().filter(|pass| !ctx.is_abandoned(&pass.source)) {
+        let (mut patience, until) = aside.remove(&pass.source).unwrap_or_default();
+        if ctx.elapsed() < until {
+            aside.insert(pass.source.clone(), (patience, until));
+            continue;
+        }
+        let ended = attempt(ctx, &mut patience, |ctx| {
+            // Whatever is wrong after its end, it does not end twice.
+            if ctx.catalog.open_pass(&pass.source)?.is_some_and(|open| open.pass == pass.pass) {
+                end_pass(ctx, pass)?;
+            }
+            copy(ctx)
+        });
+        match ended {
+            Tried::Settled(Outcome::Done(()) | Outcome::Rotten(_)) => {}
+            Tried::Settled(Outcome::Stopped) => return false,
+            Tried::Later(wait) => drop(aside.insert(pass.source.clone(), (patience, ctx.elapsed() + wait))),
+            Tried::GivenUp(failure) => ctx.abandon_source(&pass.source, &failure),
+        }
     }
-    if !ready.is_empty() || is_copy_old(ctx) {
-        ctx.catalog.backup_to(&ctx.catalog.copy_file())?;
-    }
-    Ok(())
+    !matches!(persist(ctx, |ctx| if is_copy_old(ctx) { copy(ctx) } else { Ok(()) }), Outcome::Stopped)
+}
+
+fn copy(ctx: &Context) -> Result<(), Failure> {
+    Ok(ctx.catalog.backup_to(&ctx.catalog.copy_file())?)
 }
 
 /// Whether there is no copy of the catalog from the last day. One from the future tells nothing of its age.
@@ -126,6 +155,7 @@ fn end_pass(ctx: &Context, pass: &PassRow) -> Result<(), Failure> {
     abort_uploads(ctx, &prefix)?;
 
     let lost: u64 = pieces.iter().map(|row| row.packed.lost).sum();
+    let report = summary::report(ctx, pass, &pieces, &counts)?;
     ctx.catalog.end_pass(&pass.source, pass.pass, (ctx.clock)())?;
     // At once: a pass that has ended does not come here again, whatever fails from now on.
     ctx.count_lost(lost);
@@ -137,10 +167,10 @@ fn end_pass(ctx: &Context, pass: &PassRow) -> Result<(), Failure> {
         archived: counts.clean + counts.changed,
         lost,
         clean: lost == 0 && counts.adds_up(),
-        report: summary::report(ctx, pass, &pieces, &counts)?,
+        report,
     });
     let forget = |_: &Context| tree.forget().and_then(|()| index.forget());
-    if forget(ctx).is_err() {
+    if !matches!(panics::caught(|| forget(ctx)), Ok(Ok(()))) {
         // If this is not to be any more, the next start sweeps them.
         let _ = persist(ctx, forget);
     }

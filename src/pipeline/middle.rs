@@ -12,7 +12,7 @@ use crate::{
     durable::{Growing, at, is_lost},
     fate::{Fate, Trouble},
     name::PieceName,
-    notice::{Notice, Step},
+    notice::Step,
     stage::{Job, Mark, Transform},
     staging::{
         Digest, Draft, HashingWriter, Packed, Piece, Reservation, Shelf, Source, Tally, drop_pages, read_record,
@@ -41,39 +41,6 @@ pub struct Made<S> {
     pub summary: S,
     pub digest: Digest,
     pub sums: BlockSums,
-}
-
-/// Takes pieces until there are no more or a stop is told.
-pub(super) fn each<A: Shelf>(
-    ctx: &Context,
-    mut next: impl FnMut() -> Option<Piece<A>>,
-    mut work: impl FnMut(Piece<A>) -> Outcome<()>,
-) {
-    while let Some(piece) = next() {
-        let name = piece.name().clone();
-        if ctx.is_stopping() {
-            return;
-        }
-        match work(piece) {
-            Outcome::Done(()) => {}
-            Outcome::Stopped => return,
-            Outcome::Rotten(why) => match lose(ctx, &name, &why) {
-                Outcome::Done(()) => {}
-                _ => return,
-            },
-        }
-    }
-}
-
-/// Gives a piece up whose local form is lost or rotten: its range is packed again from the source.
-pub(super) fn lose(ctx: &Context, name: &PieceName, why: &str) -> Outcome<()> {
-    ctx.tell(Notice::PieceRotten { piece: name.clone(), why: why.to_owned() });
-    let lost = persist(ctx, |ctx| {
-        ctx.catalog.set_retired(name, why)?;
-        Ok(ctx.staging.forget(name)?)
-    });
-    ctx.bell.ring();
-    lost
 }
 
 /// Away with the old, now that the new is safe, and on with the news. A crash leaves two copies, never none.

@@ -11,6 +11,7 @@
 
 mod archiving;
 mod backoff;
+mod bell;
 mod compressing;
 mod context;
 mod delivery;
@@ -19,8 +20,10 @@ mod ending;
 mod forecast;
 mod gate;
 mod greeting;
+mod inbox;
 mod labels;
 mod lane;
+mod ledger;
 mod live;
 mod middle;
 mod packing;
@@ -31,6 +34,7 @@ mod sealing;
 mod spec;
 mod stages;
 mod summary;
+mod turns;
 
 pub use backoff::{Backoff, Limit};
 pub use context::{Clock, Ended, Failure, Finish, Wait, random_id};
@@ -95,7 +99,7 @@ pub fn run(parts: Parts) -> Finish {
     let (compressed_out, compressed_in) = sync_channel(NEWS_MAX);
     let (sealed_out, sealed_in) = sync_channel(NEWS_MAX);
     let mut stages = Stages::new(ctx.clone());
-    stages.start(stages::ARCHIVER, move |ctx| archiving::run(ctx, packed_out));
+    stages.start(stages::ARCHIVER, move |ctx| turns::run(ctx, packed_out));
     stages.start("compressor", move |ctx| compressing::run(ctx, backlog.packed, packed_in, compressed_out));
     stages.start("encrypter", move |ctx| sealing::run(ctx, backlog.compressed, compressed_in, sealed_out));
     stages.start("uploader", move |ctx| delivery::run(ctx, backlog.encrypted, sealed_in));

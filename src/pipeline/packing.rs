@@ -4,6 +4,7 @@ use super::{
     context::{Context, Failure},
     drafts,
     lane::{Lane, NotNow, SegmentState},
+    middle::list_len,
     spec::{Names as KeyNames, SourceSpec},
 };
 use crate::{
@@ -83,7 +84,7 @@ pub fn pack_next(
     out: &SyncSender<Piece<PackedState>>,
 ) -> Result<Packed, NotNow> {
     let Some(plan) = lane.next_plan()? else { return Ok(Packed::End) };
-    ctx.pulse.rest();
+    ctx.rest(&spec.name);
     let draft = lane.draft.take();
     let plan = if draft.is_none() { within_cap(ctx, lane, plan) } else { plan };
     let seq = match &draft {
@@ -92,6 +93,7 @@ pub fn pack_next(
     };
     let name = PieceName { source: spec.name.clone(), pass: lane.pass, seq, label: None };
     let id = name.id();
+    let _writing = ctx.packing.begin(&id);
     let max_size = ctx.options.pack.max_size;
     let tar_max = if std::mem::take(&mut lane.roomy) { max_size } else { tar_bound(&plan, max_size) };
     let tar_max = draft.as_ref().map_or(tar_max, |draft| tar_max.saturating_add(draft.mark.tar_len).min(max_size));
@@ -108,10 +110,9 @@ pub fn pack_next(
     });
     let began = ctx.elapsed();
     let done = pack_plan(ctx, lane, &name, plan, tar_max, draft.map(|draft| draft.mark), replaces);
-    ctx.pulse.rest();
+    ctx.rest(&spec.name);
     match done {
         Ok((piece, handed_back)) => {
-            lane.hand_back(handed_back);
             ctx.tell(Notice::StepEnded {
                 step: Step::Pack,
                 piece: piece.name().clone(),
@@ -119,10 +120,12 @@ pub fn pack_next(
                 output_len: piece.len(),
                 took: ctx.elapsed().saturating_sub(began),
             });
-            ctx.staging
-                .budget()
-                .shrink(&id, Reservation::standing(piece.len(), super::middle::list_len(ctx, piece.name())));
-            if out.send(piece).is_err() {
+            let standing = Reservation::standing(piece.len(), list_len(ctx, piece.name()));
+            ctx.staging.budget().shrink(&id, standing);
+            // Whatever is wrong from now on, a piece that has a row must be known to the next stage.
+            let sent = out.send(piece);
+            lane.hand_back(handed_back);
+            if sent.is_err() {
                 return Err(NotNow::Failed(Stopped.into()));
             }
             Ok(Packed::One)
@@ -170,9 +173,13 @@ fn reserve(ctx: &Context, id: &str, need: Reservation) -> Result<(), Failure> {
         if budget.is_alone(id) {
             return Err(no_room(ctx, need));
         }
-        // Nothing behind the archiver will make room. Drafts could, but wait for their turn after this one.
-        if ctx.catalog.undelivered()?.is_empty() {
+        let pieces = ctx.catalog.undelivered()?;
+        if pieces.is_empty() {
+            // Nothing behind the archiver will make room. Drafts could, but wait for their turn after this one.
             drafts::remove_others(ctx, id)?;
+        } else if pieces.iter().all(|row| ctx.is_piece_abandoned(row.name())) {
+            let what = "All room of staging is taken by pieces that are not worked on in this run any more";
+            return Err(Failure::new(Fate::Operator, Trouble::Internal, what));
         }
         budget.wait(LOOK_EVERY);
     }

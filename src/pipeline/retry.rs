@@ -1,4 +1,4 @@
-//! The one place where work is tried again.
+//! The one place where work is tried again, be it that it failed or that it panicked.
 
 use super::{
     backoff::{Backoff, Limit},
@@ -7,8 +7,10 @@ use super::{
 use crate::{
     fate::{Fate, Trouble},
     notice::Notice,
+    panics::{self, Panicked},
     upload::chance,
 };
+use std::time::Duration;
 
 pub enum Outcome<R> {
     Done(R),
@@ -16,6 +18,28 @@ pub enum Outcome<R> {
     Stopped,
     /// The piece must be made again; why.
     Rotten(String),
+}
+
+/// What became of work for which other work need not wait.
+pub enum Tried<R> {
+    Settled(Outcome<R>),
+    /// It panicked, and is not to be tried again before so much time has passed.
+    Later(Duration),
+    /// It panicked again and again, and is not tried again in this run.
+    GivenUp(Failure),
+}
+
+impl<R> Tried<R> {
+    /// What is done with what came of it.
+    pub fn then<T>(self, next: impl FnOnce(R) -> Outcome<T>) -> Tried<T> {
+        match self {
+            Tried::Settled(Outcome::Done(done)) => Tried::Settled(next(done)),
+            Tried::Settled(Outcome::Stopped) => Tried::Settled(Outcome::Stopped),
+            Tried::Settled(Outcome::Rotten(why)) => Tried::Settled(Outcome::Rotten(why)),
+            Tried::Later(wait) => Tried::Later(wait),
+            Tried::GivenUp(failure) => Tried::GivenUp(failure),
+        }
+    }
 }
 
 /// Failures in a row, and what trouble they were.
@@ -33,18 +57,33 @@ impl Patience {
             Fate::Rotten => return Outcome::Rotten(failure.chain()),
             Fate::Operator | Fate::Retry => {}
         }
+        let Some(wait) = self.weigh(ctx, failure) else {
+            ctx.give_up(failure.trouble, &failure.chain());
+            return Outcome::Stopped;
+        };
+        (ctx.wait)(&ctx.stop, wait);
+        if ctx.is_stopping() { Outcome::Stopped } else { Outcome::Done(()) }
+    }
+
+    /// After a panic: tells it, and when to try again. It is for the caller to let others go on meanwhile.
+    pub fn panicked<R>(&mut self, ctx: &Context, panicked: Panicked) -> Tried<R> {
+        let failure = Failure::from(panicked);
+        match self.weigh(ctx, &failure) {
+            Some(wait) => Tried::Later(wait),
+            None => Tried::GivenUp(failure),
+        }
+    }
+
+    /// How long to wait after a failure, which is told; nothing when it is not to be tried again.
+    fn weigh(&mut self, ctx: &Context, failure: &Failure) -> Option<Duration> {
         self.troubled = Some(failure.trouble);
         if failure.progressed {
             self.backoff.succeeded();
         }
         let limit = Limit::of(ctx.options.once, ctx.options.give_up_after);
-        let Some(wait) = self.backoff.failed(failure.waits, failure.fate, (ctx.clock)(), limit, chance()) else {
-            ctx.give_up(failure.trouble, &failure.chain());
-            return Outcome::Stopped;
-        };
+        let wait = self.backoff.failed(failure.waits, failure.fate, (ctx.clock)(), limit, chance())?;
         ctx.tell(Notice::Trouble { trouble: failure.trouble, what: failure.chain(), retry_in: Some(wait) });
-        (ctx.wait)(&ctx.stop, wait);
-        if ctx.is_stopping() { Outcome::Stopped } else { Outcome::Done(()) }
+        Some(wait)
     }
 
     /// After a success: tells that the trouble is over, if there was any.
@@ -56,24 +95,48 @@ impl Patience {
     }
 }
 
-/// Works until it is done, told to stop, or found to be in vain. Every attempt is made with what is configured then: that
-/// may be what was wrong.
+/// Works until it is done, told to stop, found to be in vain, or has panicked. A failure is waited out here: what
+/// fails for one piece, as a disk that is full or a vault that is away, would fail for the others, too. A panic may be
+/// of this piece alone. Every attempt is made with what is configured then: that may be what was wrong.
+pub fn attempt<R>(
+    ctx: &Context,
+    patience: &mut Patience,
+    mut work: impl FnMut(&Context) -> Result<R, Failure>,
+) -> Tried<R> {
+    loop {
+        if ctx.is_stopping() {
+            return Tried::Settled(Outcome::Stopped);
+        }
+        let tried = panics::caught(|| match work(&ctx.renewed()) {
+            Ok(done) => {
+                patience.succeeded(ctx);
+                Some(Outcome::Done(done))
+            }
+            Err(failure) => match patience.failed(ctx, &failure) {
+                Outcome::Done(()) => None,
+                Outcome::Stopped => Some(Outcome::Stopped),
+                Outcome::Rotten(why) => Some(Outcome::Rotten(why)),
+            },
+        });
+        match tried {
+            Ok(Some(outcome)) => return Tried::Settled(outcome),
+            Ok(None) => {}
+            Err(panicked) => return patience.panicked(ctx, panicked),
+        }
+    }
+}
+
+/// As [`attempt`], of work without which nothing here goes on: a panic is waited out, too.
 pub fn persist<R>(ctx: &Context, mut work: impl FnMut(&Context) -> Result<R, Failure>) -> Outcome<R> {
     let mut patience = Patience::default();
     loop {
-        if ctx.is_stopping() {
-            return Outcome::Stopped;
-        }
-        match work(&ctx.renewed()) {
-            Ok(done) => {
-                patience.succeeded(ctx);
-                return Outcome::Done(done);
+        match attempt(ctx, &mut patience, &mut work) {
+            Tried::Settled(outcome) => return outcome,
+            Tried::Later(wait) => drop(panics::caught(|| (ctx.wait)(&ctx.stop, wait))),
+            Tried::GivenUp(failure) => {
+                ctx.give_up(failure.trouble, &failure.chain());
+                return Outcome::Stopped;
             }
-            Err(failure) => match patience.failed(ctx, &failure) {
-                Outcome::Done(()) => {}
-                Outcome::Stopped => return Outcome::Stopped,
-                Outcome::Rotten(why) => return Outcome::Rotten(why),
-            },
         }
     }
 }

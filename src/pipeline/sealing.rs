@@ -2,10 +2,10 @@
 
 use super::{
     context::{Context, Failure, system_clock},
-    middle::{Made, check, convert, each, hand_on, open_input},
+    inbox::Inbox,
+    middle::{Made, check, convert, hand_on, open_input},
     records::{CompressedRecord, SealedRecord, keep_file, local_manifest, read_manifest},
-    retry::{Outcome, persist},
-    stages::Inbox,
+    retry::attempt,
 };
 use crate::{
     archive::{
@@ -85,19 +85,9 @@ pub fn run(
     news: Receiver<Piece<Compressed>>,
     out: SyncSender<Piece<Encrypted>>,
 ) {
-    let mut pieces = Inbox::new(backlog, news);
-    each(
-        ctx,
-        || pieces.next(ctx),
-        |piece| {
-            let next = match persist(ctx, |ctx| seal_piece(ctx, &piece)) {
-                Outcome::Done(next) => next,
-                Outcome::Stopped => return Outcome::Stopped,
-                Outcome::Rotten(why) => return Outcome::Rotten(why),
-            };
-            hand_on(ctx, &piece, next, &out)
-        },
-    );
+    Inbox::new(backlog, news).each(ctx, |piece, patience| {
+        attempt(ctx, patience, |ctx| seal_piece(ctx, piece)).then(|next| hand_on(ctx, piece, next, &out))
+    });
 }
 
 fn seal_piece(ctx: &Context, piece: &Piece<Compressed>) -> Result<Piece<Encrypted>, Failure> {

@@ -6,11 +6,11 @@ use crate::{
     archive::tree::{Beat, Pulse},
     fate::Trouble,
     notice::Notice,
+    panics,
 };
 use jiff::{Timestamp, Unit};
 use std::{
     convert::Infallible,
-    panic::{AssertUnwindSafe, catch_unwind},
     sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel},
     thread::{self, JoinHandle},
     time::Duration,
@@ -18,8 +18,8 @@ use std::{
 
 /// How often the threads are looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// A read that takes longer is told.
-const STILL_AFTER: Duration = Duration::from_secs(30);
+/// A read that takes longer is told, and keeps other sources no longer.
+pub const STILL_AFTER: Duration = Duration::from_secs(30);
 /// After this long it is a matter for somebody: the pass is as good as held, and a mail says so.
 const HELD_AFTER: Duration = Duration::from_secs(60 * 60);
 /// How long the threads may take to hear that they are to end. What they leave then is what a crash leaves.
@@ -61,7 +61,7 @@ impl Stages {
         drop(alive);
         let (mut watch, mut told_to_stop) = (Watch::default(), None);
         while ended.recv_timeout(LOOK_EVERY) == Err(RecvTimeoutError::Timeout) {
-            watch.look(&ctx.pulse, (ctx.clock)(), &mut |notice| ctx.tell(notice));
+            let _ = panics::caught(|| watch.look(&ctx.pulse, (ctx.clock)(), &mut |notice| ctx.tell(notice)));
             if ctx.is_stopping()
                 && !ctx.is_complete()
                 && ctx.elapsed().saturating_sub(*told_to_stop.get_or_insert(ctx.elapsed())) >= LEAVE_AFTER
@@ -72,66 +72,28 @@ impl Stages {
     }
 }
 
-/// The pieces that a stage is to take: the backlog first, then what the stage before it hands on.
-pub struct Inbox<T> {
-    backlog: std::vec::IntoIter<T>,
-    news: Receiver<T>,
-    has_ended: bool,
-}
-
-impl<T> Inbox<T> {
-    pub fn new(backlog: Vec<T>, news: Receiver<T>) -> Inbox<T> {
-        Inbox { backlog: backlog.into_iter(), news, has_ended: false }
-    }
-
-    /// Nothing more comes.
-    pub fn has_ended(&self) -> bool {
-        self.has_ended
-    }
-
-    /// The next piece, unless the stage before has ended or a stop is told: that one may hang, and then it never ends.
-    pub fn next(&mut self, ctx: &Context) -> Option<T> {
-        self.next_unless(ctx, || false)
-    }
-
-    /// As [`next`](Self::next), for as long as there is no reason to take none.
-    pub fn next_unless(&mut self, ctx: &Context, not_now: impl Fn() -> bool) -> Option<T> {
-        while !ctx.is_stopping() && !not_now() {
-            if let Some(piece) = self.backlog.next() {
-                return Some(piece);
-            }
-            match self.news.recv_timeout(LOOK_EVERY) {
-                Ok(piece) => return Some(piece),
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => {
-                    self.has_ended = true;
-                    break;
-                }
-            }
-        }
-        None
-    }
-}
-
 /// What hangs is no work that could be lost: the state is as after a crash, and the next run goes on from it.
 fn leave(ctx: &Context, threads: &[(&'static str, JoinHandle<()>)]) {
     let left: Vec<&str> = threads.iter().filter(|(_, thread)| !thread.is_finished()).map(|(name, _)| *name).collect();
-    let what = match ctx.pulse.stands_still(Duration::ZERO) {
-        Some(beat) if left == [ARCHIVER] => format!("the archiving of {} in {}", beat.path.display(), beat.source),
-        _ => left.join(", "),
+    let hung = ctx.pulse.all_that_stand_still(Duration::ZERO);
+    let archiving = |beat: &Beat| format!("the archiving of {} in {}", beat.path.display(), beat.source);
+    let what = match left == [ARCHIVER] && !hung.is_empty() {
+        true => hung.iter().map(archiving).collect::<Vec<_>>(),
+        false => left.iter().map(|&name| name.to_owned()).collect(),
     };
-    ctx.tell(Notice::LeftBehind { what });
+    ctx.tell(Notice::LeftBehind { what: what.join(", ") });
     // It writes nothing for as long as it hangs, and this process ends now; if it wakes before, it publishes nothing.
     if left == [ARCHIVER] {
         ctx.leave_staging();
     }
 }
 
-/// Tells once when something of the source takes long, once when it takes very long, and once when it is over.
+/// Tells once when something of a source takes long, once when it takes very long, and once when it is over.
 struct Watch {
     still_after: Duration,
     held_after: Duration,
-    told: Option<Told>,
+    /// At most one of each source.
+    told: Vec<Told>,
 }
 
 struct Told {
@@ -142,28 +104,26 @@ struct Told {
 
 impl Default for Watch {
     fn default() -> Watch {
-        Watch { still_after: STILL_AFTER, held_after: HELD_AFTER, told: None }
+        Watch { still_after: STILL_AFTER, held_after: HELD_AFTER, told: Vec::new() }
     }
 }
 
 impl Watch {
     fn look(&mut self, pulse: &Pulse, now: Timestamp, tell: &mut dyn FnMut(Notice)) {
-        if let Some(Told { beat, .. }) = self.told.take_if(|told| !pulse.is_at(&told.beat)) {
+        for Told { beat, .. } in self.told.extract_if(.., |told| !pulse.is_at(&told.beat)) {
             tell(Notice::GoesOn { source: beat.source.to_string(), took: beat.age(), path: beat.path });
         }
-        if self.told.is_none()
-            && let Some(beat) = pulse.stands_still(self.still_after)
-        {
+        for beat in pulse.all_that_stand_still(self.still_after) {
+            if self.told.iter().any(|told| told.beat.source == beat.source) {
+                continue;
+            }
             let since =
                 (now - beat.age()).round(Unit::Second).map_or_else(|_| String::new(), |since| since.to_string());
             let (source, path) = (beat.source.to_string(), beat.path.clone());
             tell(Notice::StandsStill { source, path, since: since.clone() });
-            self.told = Some(Told { beat, since, as_held: false });
+            self.told.push(Told { beat, since, as_held: false });
         }
-        if let Some(told) = &mut self.told
-            && !told.as_held
-            && told.beat.age() >= self.held_after
-        {
+        for told in self.told.iter_mut().filter(|told| !told.as_held && told.beat.age() >= self.held_after) {
             told.as_held = true;
             let why = format!("{} gives no answer since {}", told.beat.path.display(), told.since);
             tell(Notice::PassHeld { source: told.beat.source.to_string(), why });
@@ -171,10 +131,10 @@ impl Watch {
     }
 }
 
-/// A panic is a defect of ours: the run ends with it told, and nothing is half made.
+/// A panic around which nobody else stands ends the run in order, with it told, and nothing is half made.
 fn guard(ctx: &Context, name: &str, work: impl FnOnce()) {
-    if catch_unwind(AssertUnwindSafe(work)).is_err() {
-        ctx.give_up(Trouble::Internal, &format!("The {name} panicked"));
+    if let Err(panicked) = panics::caught(work) {
+        ctx.give_up(Trouble::Internal, &format!("The {name} cannot go on: {panicked}"));
     }
 }
 
@@ -215,7 +175,7 @@ mod tests {
     fn what_stands_still_is_told_once_and_again_when_it_is_long_and_when_it_is_over() {
         let path = |text: &str| SourcePath::parse(text.as_bytes()).unwrap();
         let pulse = Pulse::default().of("data");
-        let mut watch = Watch { still_after: Duration::ZERO, held_after: Duration::MAX, told: None };
+        let mut watch = Watch { still_after: Duration::ZERO, held_after: Duration::MAX, told: Vec::new() };
         assert!(look(&mut watch, &pulse).is_empty(), "Nothing is asked of it");
         pulse.beat(&path("a\nb"));
         assert_eq!(look(&mut watch, &pulse), [r"still data a\nb 1970-01-01T00:00:00Z"]);

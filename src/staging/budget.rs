@@ -128,6 +128,11 @@ impl Budget {
         self.held().pieces.keys().all(|held| held == id)
     }
 
+    /// Of all that room is held for.
+    pub fn ids(&self) -> Vec<String> {
+        self.held().pieces.keys().cloned().collect()
+    }
+
     /// Waits until something is given back, or this long.
     pub fn wait(&self, at_most: Duration) {
         let _ = self.freed.wait_timeout(self.held(), at_most);

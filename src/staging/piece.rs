@@ -9,6 +9,7 @@ use std::{
     io,
     marker::PhantomData,
     path::{Path, PathBuf},
+    thread,
 };
 
 /// A state in which complete pieces stand on a shelf of their own.
@@ -123,7 +124,7 @@ pub(super) fn is_pass_object(file_name: &str) -> bool {
 }
 
 /// A piece being written. Dropping it removes it, so a failure needs no cleaning up; one that can go on after
-/// a restart is kept instead.
+/// a restart is kept instead. A panic leaves of it what a crash would: all if it has a mark, else nothing.
 #[derive(Debug)]
 pub struct Draft<S> {
     file: File,
@@ -170,7 +171,8 @@ impl<S: Shelf> Draft<S> {
 
 impl<S> Drop for Draft<S> {
     fn drop(&mut self) {
-        if !self.keep {
+        let stays = self.keep || thread::panicking() && self.mark.exists();
+        if !stays {
             // The mark first: without it the rest is swept at the next start. Nothing hangs on this
             // succeeding now.
             let _ = fs::remove_file(&self.mark);

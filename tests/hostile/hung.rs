@@ -13,13 +13,13 @@ use std::{
 
 /// A name that would forge a line of the log and color it.
 const NAME: &str = "hung\n\x1b[31mforged";
-const ESCAPED: &str = r"hung\n\u{1b}[31mforged";
+pub const ESCAPED: &str = r"hung\n\u{1b}[31mforged";
 /// A fifth of the time in which nothing is told of what hangs.
-const WATCHDOG: Duration = Duration::from_secs(6);
+pub const WATCHDOG: Duration = Duration::from_secs(6);
 /// Enough for several pieces of 1 MiB before it.
 const BEFORE: usize = 6;
 
-fn noise(len: usize, seed: u8) -> Vec<u8> {
+pub fn noise(len: usize, seed: u8) -> Vec<u8> {
     let mut state = u64::from(seed) + 1;
     let mut next = || {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
@@ -29,7 +29,7 @@ fn noise(len: usize, seed: u8) -> Vec<u8> {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Hangs {
+pub enum Hangs {
     /// Reads of a file, which the kernel gives up when the process ends.
     File,
     /// Reads of a file, for which the kernel waits whatever happens.
@@ -40,7 +40,7 @@ enum Hangs {
 }
 
 /// Files enough for some pieces, then what hangs, then a last file.
-fn source(world: &World, hangs: Hangs) -> Mounted {
+pub fn source(world: &World, hangs: Hangs) -> Mounted {
     let is_dir = hangs == Hangs::Listing;
     let mut ino = 0;
     let mounted = Mounted::new(&world.source, |nodes| {
@@ -78,15 +78,15 @@ fn objects(vault: &Path) -> usize {
 }
 
 /// A daemon with a watchdog that we hear, and its log.
-struct Daemon {
+pub struct Daemon {
     child: Child,
     /// When it was heard last, and how often.
-    heard: Arc<Mutex<(Instant, usize)>>,
+    pub heard: Arc<Mutex<(Instant, usize)>>,
     log: PathBuf,
 }
 
 impl Daemon {
-    fn start(world: &World) -> Daemon {
+    pub fn start(world: &World) -> Daemon {
         let (at, log) = (world.root.path().join("notify"), world.root.path().join("log"));
         let _ = fs::remove_file(&at);
         let socket = UnixDatagram::bind(&at).unwrap();
@@ -113,13 +113,13 @@ impl Daemon {
         Daemon { child: command.spawn().unwrap(), heard, log }
     }
 
-    fn log(&self) -> String {
+    pub fn log(&self) -> String {
         fs::read_to_string(&self.log).unwrap()
     }
 
     /// Told to end, it does within this time. The kernel keeps the shell of a process in which a read hangs that it does
     /// not interrupt, but nothing in it runs any more.
-    fn terminate(&mut self) -> Duration {
+    pub fn terminate(&mut self) -> Duration {
         let (began, pid) = (Instant::now(), self.child.id());
         assert!(Command::new("kill").args(["-TERM", &pid.to_string()]).status().unwrap().success());
         let is_over = || fs::read_to_string(format!("/proc/{pid}/stat")).unwrap().contains(") Z ");
@@ -131,7 +131,7 @@ impl Daemon {
     }
 
     /// The code that it ended with, when it is gone.
-    fn code(&mut self) -> Option<i32> {
+    pub fn code(&mut self) -> Option<i32> {
         self.child.wait().unwrap().code()
     }
 }
@@ -143,7 +143,7 @@ impl Drop for Daemon {
 }
 
 /// Everything is archived once the hang is over.
-fn completes(world: &World, inside: &str) {
+pub fn completes(world: &World, inside: &str) {
     world.run_once().expect(0);
     assert_eq!(world.exceptions().len(), 0);
     let to = unpacked(world);
@@ -153,7 +153,9 @@ fn completes(world: &World, inside: &str) {
     assert!(fs::read(to.join("z")).unwrap() == noise(5000, 97));
     let hung = to.join(NAME).join(inside);
     if inside.is_empty() {
-        world.join_segments(&to.join(NAME));
+        if to.join(NAME).is_dir() {
+            world.join_segments(&to.join(NAME));
+        }
         assert!(fs::read(to.join(NAME)).unwrap() == noise(2_500_000, 99));
     } else {
         assert!(fs::read(hung).unwrap() == noise(5000, 98));

@@ -47,7 +47,7 @@ pub struct Plan {
     /// It is killed when so many things have happened after this time.
     pub crash_at: i64,
     pub crash_after: u64,
-    /// Not killed: one of its threads panics.
+    /// Not killed: whoever does something then panics, and the life goes on.
     pub panics: bool,
     pub stop_at: i64,
     pub outages: Vec<(i64, i64)>,
@@ -86,10 +86,14 @@ pub const DEFECT: &str = "A defect that somebody made";
 
 #[derive(Debug)]
 pub enum Lived {
-    Complete,
+    /// `panicked`: one of its threads did once, and it went on.
+    Complete {
+        panicked: bool,
+    },
     Crashed,
-    Panicked,
-    Stopped,
+    Stopped {
+        panicked: bool,
+    },
     /// In trouble, or worse: its log.
     Failed(String),
 }
@@ -113,14 +117,15 @@ pub fn live(world: &World, plan: &Plan) -> (Lived, i64) {
     let _ = child.wait();
     let log = fs::read_to_string(world.path("log")).unwrap();
     let now = fs::read(world.path("now")).unwrap_or_else(|err| panic!("{err}\n{log}"));
+    // Once, and by our doing; any other is a defect.
     let has_panicked = log.contains("panicked at");
+    let is_ours = plan.panics && log.matches("panicked at").count() == 1 && log.contains(DEFECT);
     let ended = log.lines().rev().find_map(|line| line.strip_prefix("ended: "));
     let lived = match (status.map(|status| status.signal()), ended) {
         (Some(Some(9)), _) if !has_panicked => Lived::Crashed,
-        // The thread that watches the others, too, which tells no end then.
-        (Some(None), _) if has_panicked && plan.panics && log.contains(DEFECT) => Lived::Panicked,
-        (Some(None), Some("Complete")) if !has_panicked => Lived::Complete,
-        (Some(None), Some("Stopped")) if !has_panicked => Lived::Stopped,
+        (Some(None), Some(_)) if has_panicked && !is_ours => Lived::Failed(log),
+        (Some(None), Some("Complete")) => Lived::Complete { panicked: has_panicked },
+        (Some(None), Some("Stopped")) => Lived::Stopped { panicked: has_panicked },
         _ => Lived::Failed(format!("{status:?}\n{log}")),
     };
     (lived, i64::from_le_bytes(now.try_into().unwrap()))

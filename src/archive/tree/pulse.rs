@@ -1,8 +1,9 @@
-//! What of a source is being read, and since when. A server may leave a read without an answer for as long as it
+//! What of each source is being read, and since when. A server may leave a read without an answer for as long as it
 //! pleases, and the thread that waits for it can tell nobody.
 
 use crate::path::SourcePath;
 use std::{
+    collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
@@ -11,10 +12,11 @@ use std::{
 #[derive(Clone, Debug, Default)]
 pub struct Pulse {
     source: Arc<str>,
-    last: Arc<Mutex<Option<Beat>>>,
+    /// Of each source of which something is asked.
+    last: Arc<Mutex<BTreeMap<Arc<str>, Beat>>>,
 }
 
-/// The last sign of life.
+/// The last sign of life of a source.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Beat {
     pub source: Arc<str>,
@@ -23,33 +25,39 @@ pub struct Beat {
 }
 
 impl Pulse {
-    /// The same pulse, for this source.
+    /// That of one source: whoever holds it beats and rests for that one alone.
     pub fn of(&self, source: &str) -> Pulse {
         Pulse { source: source.into(), last: self.last.clone() }
     }
 
-    fn last(&self) -> MutexGuard<'_, Option<Beat>> {
+    fn last(&self) -> MutexGuard<'_, BTreeMap<Arc<str>, Beat>> {
         self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Something of this entry is about to be asked of the source.
     pub fn beat(&self, path: &SourcePath) {
-        *self.last() = Some(Beat { source: self.source.clone(), path: path.clone(), at: Instant::now() });
+        let beat = Beat { source: self.source.clone(), path: path.clone(), at: Instant::now() };
+        self.last().insert(self.source.clone(), beat);
     }
 
     /// Nothing is asked of the source for now.
     pub fn rest(&self) {
-        *self.last() = None;
+        self.last().remove(&self.source);
     }
 
-    /// What has been waited for this long.
+    /// What of its source has been waited for this long.
     pub fn stands_still(&self, for_at_least: Duration) -> Option<Beat> {
-        self.last().clone().filter(|beat| beat.age() >= for_at_least)
+        self.last().get(&self.source).filter(|beat| beat.age() >= for_at_least).cloned()
+    }
+
+    /// What of any source has been waited for this long.
+    pub fn all_that_stand_still(&self, for_at_least: Duration) -> Vec<Beat> {
+        self.last().values().filter(|beat| beat.age() >= for_at_least).cloned().collect()
     }
 
     /// Whether this is still what is waited for.
     pub fn is_at(&self, beat: &Beat) -> bool {
-        self.last().as_ref() == Some(beat)
+        self.last().get(&beat.source) == Some(beat)
     }
 }
 

@@ -1,0 +1,127 @@
+//! Where a stage takes its pieces from: what stood on its shelf at the start, then the news. A piece on which the stage
+//! panicked waits here for its next turn, and the others go on.
+
+use super::{
+    context::Context,
+    retry::{Outcome, Patience, Tried, persist},
+};
+use crate::{
+    name::PieceName,
+    notice::Notice,
+    staging::{Piece, Shelf},
+};
+use std::{
+    collections::VecDeque,
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        mpsc::{Receiver, RecvTimeoutError},
+    },
+    time::Duration,
+};
+
+/// How often a wait for news looks whether a stop is told: the stage before may hang, and then it never ends.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// Several lanes may take from it.
+pub struct Inbox<S> {
+    coming: Mutex<Coming<S>>,
+    aside: Mutex<Vec<Aside<S>>>,
+}
+
+struct Coming<S> {
+    backlog: VecDeque<Piece<S>>,
+    news: Receiver<Piece<S>>,
+}
+
+/// A piece that is worked on, with the failures that it had in a row.
+struct Taken<S> {
+    piece: Piece<S>,
+    patience: Patience,
+}
+
+struct Aside<S> {
+    taken: Taken<S>,
+    /// On the clock of the run.
+    until: Duration,
+}
+
+impl<S: Shelf> Inbox<S> {
+    pub fn new(backlog: Vec<Piece<S>>, news: Receiver<Piece<S>>) -> Inbox<S> {
+        Inbox { coming: Mutex::new(Coming { backlog: backlog.into(), news }), aside: Mutex::default() }
+    }
+
+    /// Works on pieces until there are no more or a stop is told.
+    pub fn each(&self, ctx: &Context, work: impl FnMut(&Piece<S>, &mut Patience) -> Tried<()>) {
+        self.each_while(ctx, || true, work);
+    }
+
+    /// As [`each`](Self::each), for as long as `goes_on`. What is left waits for whoever comes next.
+    pub fn each_while(
+        &self,
+        ctx: &Context,
+        goes_on: impl Fn() -> bool,
+        mut work: impl FnMut(&Piece<S>, &mut Patience) -> Tried<()>,
+    ) {
+        while let Some(mut taken) = self.next(ctx, &goes_on) {
+            let name = taken.piece.name().clone();
+            match work(&taken.piece, &mut taken.patience) {
+                Tried::Settled(Outcome::Done(())) => {}
+                Tried::Settled(Outcome::Stopped) => return,
+                Tried::Settled(Outcome::Rotten(why)) => match lose(ctx, &name, &why) {
+                    Outcome::Done(()) => {}
+                    _ => return,
+                },
+                Tried::Later(wait) => self.aside().push(Aside { taken, until: ctx.elapsed() + wait }),
+                Tried::GivenUp(failure) => ctx.abandon_piece(&name, &failure),
+            }
+        }
+    }
+
+    fn aside(&self) -> MutexGuard<'_, Vec<Aside<S>>> {
+        self.aside.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn next(&self, ctx: &Context, goes_on: &impl Fn() -> bool) -> Option<Taken<S>> {
+        while !ctx.is_stopping() && goes_on() {
+            let wait = match self.due(ctx.elapsed()) {
+                Ok(taken) => return Some(taken),
+                Err(wait) => wait,
+            };
+            match self.come(wait.unwrap_or(LOOK_EVERY).min(LOOK_EVERY)) {
+                Ok(piece) => return Some(Taken { piece, patience: Patience::default() }),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => ctx.stop.wait(wait?.min(LOOK_EVERY)),
+            }
+        }
+        None
+    }
+
+    /// What was put aside and is to be tried again now, or how long it takes until there is something, if ever.
+    fn due(&self, now: Duration) -> Result<Taken<S>, Option<Duration>> {
+        let mut aside = self.aside();
+        let first = aside.iter().enumerate().min_by_key(|(_, aside)| aside.until);
+        match first.map(|(at, aside)| (at, aside.until)) {
+            Some((at, until)) if until <= now => Ok(aside.swap_remove(at).taken),
+            first => Err(first.map(|(_, until)| until - now)),
+        }
+    }
+
+    fn come(&self, at_most: Duration) -> Result<Piece<S>, RecvTimeoutError> {
+        let mut coming = self.coming.lock().unwrap_or_else(PoisonError::into_inner);
+        match coming.backlog.pop_front() {
+            Some(piece) => Ok(piece),
+            None => coming.news.recv_timeout(at_most),
+        }
+    }
+}
+
+/// Gives a piece up whose local form is lost or rotten: its range is packed again from the source.
+pub fn lose(ctx: &Context, name: &PieceName, why: &str) -> Outcome<()> {
+    ctx.tell(Notice::PieceRotten { piece: name.clone(), why: why.to_owned() });
+    let lost = persist(ctx, |ctx| {
+        ctx.catalog.set_retired(name, why)?;
+        Ok(ctx.staging.forget(name)?)
+    });
+    ctx.bell.ring();
+    lost
+}
