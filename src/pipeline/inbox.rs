@@ -77,6 +77,10 @@ impl<S: Shelf> Inbox<S> {
         }
     }
 
+    fn coming(&self) -> MutexGuard<'_, Coming<S>> {
+        self.coming.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn aside(&self) -> MutexGuard<'_, Vec<Aside<S>>> {
         self.aside.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -88,7 +92,9 @@ impl<S: Shelf> Inbox<S> {
                 Err(wait) => wait,
             };
             match self.come(wait.unwrap_or(LOOK_EVERY).min(LOOK_EVERY)) {
-                Ok(piece) => return Some(Taken { piece, patience: Patience::default() }),
+                Ok(piece) if goes_on() => return Some(Taken { piece, patience: Patience::default() }),
+                // It came while it was waited for.
+                Ok(piece) => self.coming().backlog.push_front(piece),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => ctx.stop.wait(wait?.min(LOOK_EVERY)),
             }
@@ -107,7 +113,7 @@ impl<S: Shelf> Inbox<S> {
     }
 
     fn come(&self, at_most: Duration) -> Result<Piece<S>, RecvTimeoutError> {
-        let mut coming = self.coming.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut coming = self.coming();
         match coming.backlog.pop_front() {
             Some(piece) => Ok(piece),
             None => coming.news.recv_timeout(at_most),
