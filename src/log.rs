@@ -117,6 +117,8 @@ impl Monitor for LogMonitor {
                 let (path, seconds) = (path.display(), seconds(*took));
                 line!(self, warn, "Archiving goes on", source, path, seconds);
             }
+            Notice::CatalogBehind { why } => line!(self, error, "The catalog is behind and catches up", why),
+            Notice::CatalogCaughtUp { pieces } => line!(self, warn, "The catalog has caught up", pieces),
             Notice::LeftBehind { what } => line!(self, warn, "Does not wait for what does not end", what),
             Notice::Trouble { trouble, what, retry_in } => {
                 let trouble = trouble.as_str();

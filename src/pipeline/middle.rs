@@ -78,7 +78,7 @@ fn each<A: Shelf>(
 pub(super) fn lose(ctx: &Context, name: &PieceName, why: &str) -> Outcome<()> {
     ctx.tell(Notice::PieceRotten { piece: name.clone(), why: why.to_owned() });
     let lost = persist(ctx, || {
-        ctx.catalog.set_retired(name, why)?;
+        super::kept::retire(ctx, name, why)?;
         Ok(ctx.staging.forget(name)?)
     });
     ctx.bell.ring();

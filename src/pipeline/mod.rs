@@ -18,10 +18,12 @@ mod ending;
 mod forecast;
 mod gate;
 mod greeting;
+mod kept;
 mod labels;
 mod lane;
 mod middle;
 mod packing;
+mod reconcile;
 mod records;
 mod recovery;
 mod retry;
@@ -41,7 +43,7 @@ pub use spec::{Names, Options, SourceSpec};
 
 use crate::{
     catalog::Catalog,
-    fate::{Chain, Fateful, Trouble},
+    fate::{Chain, Fate, Fateful, Trouble},
     notice::{Monitor, Notice},
     staging::{Staging, Stop},
     upload::Gate,
@@ -85,6 +87,8 @@ pub fn run(parts: Parts) -> Finish {
     };
     let backlog = match recovery::recover(&ctx, backlog) {
         Ok(backlog) => backlog,
+        // Told to, or given up after trouble that was told.
+        Err(failure) if failure.fate == Fate::Stopped => return ctx.finish(),
         Err(failure) => return ctx.finish_with(&failure),
     };
     let (packed_out, packed_in) = sync_channel(NEWS_MAX);
