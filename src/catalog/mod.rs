@@ -19,6 +19,7 @@
 mod backup;
 mod error;
 mod go_back;
+mod index;
 mod open;
 mod passes;
 mod pieces;
@@ -38,6 +39,7 @@ pub use error::CatalogError;
 pub use row::{Compressed, Delivered, NewPass, PackedRow, PassRow, PieceRow, PieceState, Sealed, SegmentRow, Totals};
 
 use error::Fail;
+use index::LogIndex;
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior};
 use std::{
     fs::File,
@@ -57,6 +59,8 @@ pub struct Catalog {
 struct Inner {
     file: PathBuf,
     conn: Mutex<Connection>,
+    /// Of a catalog that may be written. Dropped after the connection, as all fields are in their order.
+    index: Option<LogIndex>,
     /// Shared by all who may write; whoever puts a damaged catalog aside must be alone.
     _in_use: Option<File>,
 }
@@ -70,14 +74,15 @@ impl Catalog {
     pub fn open(file: &Path) -> Result<Catalog> {
         let in_use = open::in_use(file)?;
         let (file, conn) = open::open(file)?;
-        Ok(Catalog { inner: Arc::new(Inner { file, conn: Mutex::new(conn), _in_use: in_use }) })
+        let index = LogIndex::open(&file)?;
+        Ok(Catalog { inner: Arc::new(Inner { file, conn: Mutex::new(conn), index: Some(index), _in_use: in_use }) })
     }
 
     /// Opens the catalog for reading, after checking all of it, also while another process writes. Never creates one:
     /// [`CatalogError::Missing`].
     pub fn open_read_only(file: &Path) -> Result<Catalog> {
         let (file, conn) = open::open_read_only(file)?;
-        Ok(Catalog { inner: Arc::new(Inner { file, conn: Mutex::new(conn), _in_use: None }) })
+        Ok(Catalog { inner: Arc::new(Inner { file, conn: Mutex::new(conn), index: None, _in_use: None }) })
     }
 
     /// Where the catalog is.
@@ -169,6 +174,9 @@ impl Catalog {
         work: impl FnOnce(&Transaction<'_>) -> std::result::Result<T, Fail>,
     ) -> Result<T> {
         let mut conn = self.conn();
+        if let Some(index) = &self.inner.index {
+            index.make_room()?;
+        }
         let done = conn
             // Immediate: a transaction that begins by reading could not wait for another process's lock later.
             .transaction_with_behavior(TransactionBehavior::Immediate)

@@ -5,7 +5,7 @@
 //! damaged by the next process that believes itself alone (sqlite.org/howtocorrupt.html, 2.2).
 
 use super::{
-    CatalogError, Result,
+    CatalogError, Result, index,
     schema::{self, APPLICATION_ID, VERSION},
 };
 use crate::durable;
@@ -30,6 +30,7 @@ pub fn open(file: &Path) -> Result<(PathBuf, Connection)> {
     if !is_there(&file)? {
         create(&file)?;
     }
+    index::look_for_room(&file)?;
     let fail = |err| CatalogError::of("open", &file, err);
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut conn = Connection::open_with_flags(&file, flags).map_err(fail)?;
@@ -48,6 +49,8 @@ pub fn open(file: &Path) -> Result<(PathBuf, Connection)> {
     if mode != "wal" {
         return refuse(&file, "its filesystem has no shared memory for a write-ahead log");
     }
+    // Only now the log and its index are there, also of a file that had none.
+    conn.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(())).map_err(fail)?;
     // A copy that was brought back by hand may be readable by others; its names are nobody else's.
     fs::set_permissions(&file, Permissions::from_mode(durable::FILE_MODE))
         .map_err(durable::at("set the mode of", &file))?;
@@ -69,6 +72,7 @@ pub fn open_read_only(file: &Path) -> Result<(PathBuf, Connection)> {
     if !is_there(&file)? {
         return Err(CatalogError::Missing { path: file });
     }
+    index::look_for_room(&file)?;
     let fail = |err| CatalogError::of("open", &file, err);
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let conn = Connection::open_with_flags(&file, flags).map_err(fail)?;
