@@ -4,7 +4,7 @@
 //! INFO: nothing to do. WARN: nothing to do yet. ERROR: an operator must act, or data was lost.
 
 use crate::{
-    notice::{Monitor, Notice, SettingChange, Severity},
+    notice::{Exception, Monitor, Notice, SettingChange, Severity},
     panics::{self, Panicked},
     units::ByteSize,
 };
@@ -92,6 +92,14 @@ fn rate(len: u64, took: Duration) -> String {
 }
 
 impl LogMonitor {
+    fn not_clean(self, source: &str, exception: &Exception) {
+        let (path, reason, detail) = (exception.path.display(), exception.reason.as_str(), &exception.detail);
+        match exception.severity() {
+            Severity::Info => line!(&self, info, "Entry not clean", source, path, reason, detail),
+            Severity::Loss => line!(&self, warn, "Entry lost or damaged", source, path, reason, detail),
+        }
+    }
+
     fn settings_taken(self, changes: &[SettingChange], restart: &[String]) {
         for change in changes {
             let key = &change.key;
@@ -137,13 +145,7 @@ impl Monitor for LogMonitor {
                     line!(self, error, "Pass ended with losses", source, pass, pieces, entries, archived, lost);
                 }
             }
-            Notice::EntryException { source, exception } => {
-                let (path, reason, detail) = (exception.path.display(), exception.reason.as_str(), &exception.detail);
-                match exception.severity() {
-                    Severity::Info => line!(self, info, "Entry not clean", source, path, reason, detail),
-                    Severity::Loss => line!(self, warn, "Entry lost or damaged", source, path, reason, detail),
-                }
-            }
+            Notice::EntryException { source, exception } => self.not_clean(source, exception),
             Notice::StepStarted { step, piece, len: bytes, resumed_at } => {
                 let (stage, piece) = (step.as_str(), display(piece));
                 line!(self, info, "Step started", stage, piece, bytes, resumed_at);
@@ -170,6 +172,8 @@ impl Monitor for LogMonitor {
                 let (path, seconds) = (path.display(), seconds(*took));
                 line!(self, warn, "Archiving goes on", source, path, seconds);
             }
+            Notice::CatalogBehind { why } => line!(self, error, "The catalog is behind and catches up", why),
+            Notice::CatalogCaughtUp { pieces } => line!(self, warn, "The catalog has caught up", pieces),
             Notice::LeftBehind { what } => line!(self, warn, "Does not wait for what does not end", what),
             Notice::Trouble { trouble, what, retry_in } => {
                 let trouble = trouble.as_str();

@@ -230,6 +230,14 @@ pub enum Notice {
         path: SourcePath,
         took: Duration,
     },
+    /// The catalog knows less than happened, and catches up before anything else is done.
+    CatalogBehind {
+        why: String,
+    },
+    /// `pieces`: of which it did not know.
+    CatalogCaughtUp {
+        pieces: u64,
+    },
     /// The run ends while this does not.
     LeftBehind {
         what: String,

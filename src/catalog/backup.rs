@@ -17,8 +17,9 @@ impl Catalog {
     /// Writes a copy of the catalog as it is now, checks it, and only then puts it in the place of the last one.
     /// The copy is one file, complete without anything beside it.
     ///
-    /// It is brought back by hand: with no process using the catalog, the file and its `-wal` and `-shm` go away
-    /// (a log left there would be replayed into the copy), and the copy goes in its place.
+    /// From a damaged catalog [`Catalog::open_or_go_back`] goes back to it. By hand: with no process using the catalog,
+    /// the file and its `-wal` and `-shm` go away (a log left there would be replayed into the copy), and the copy goes
+    /// in its place.
     pub fn backup_to(&self, file: &Path) -> Result<()> {
         const ATTEMPT: &str = "make a copy of";
         let file = open::absolute(file)?;

@@ -13,8 +13,8 @@ pub enum CatalogError {
     #[error("There is no catalog at {path:?}")]
     Missing { path: PathBuf },
     /// Something is there, and it is not a whole catalog. It is left as it was found.
-    #[error("The catalog {path:?} is damaged: {why}; a copy of the last day lies beside it")]
-    Damaged { path: PathBuf, why: String, source: Option<SqlError> },
+    #[error("The catalog {path:?} is damaged: {why}; {hint}")]
+    Damaged { path: PathBuf, why: String, hint: &'static str, source: Option<Box<SqlError>> },
     #[error("The catalog {path:?} is of version {found}, and this program knows only {known}; use a newer archiver")]
     Newer { path: PathBuf, found: u32, known: u32 },
     /// What was asked for contradicts what is recorded; nothing was changed.
@@ -28,17 +28,24 @@ pub enum CatalogError {
     Disk(#[from] DurableError),
 }
 
+/// What happens, or must be done, next.
+pub(super) const HAS_COPY: &str = "the next `archiver run` goes back to the copy of it that lies beside it";
+pub(super) const NO_COPY: &str = "bring back a newer copy of the state directory, or make the catalog anew from the \
+    vault (`archiver rebuild`) on a machine with the secret key; nothing is begun anew";
+
 impl CatalogError {
     pub(super) fn of(attempt: &'static str, path: &Path, err: SqlError) -> CatalogError {
         if shows_damage(&err) {
-            CatalogError::damaged(path, "it cannot be read", Some(err))
+            CatalogError::damaged(path, "it cannot be read", Some(Box::new(err)))
         } else {
             CatalogError::Database { attempt, path: path.to_owned(), source: err }
         }
     }
 
-    pub(super) fn damaged(path: &Path, why: impl Into<String>, source: Option<SqlError>) -> CatalogError {
-        CatalogError::Damaged { path: path.to_owned(), why: why.into(), source }
+    pub(super) fn damaged(path: &Path, why: impl Into<String>, source: Option<Box<SqlError>>) -> CatalogError {
+        let has_copy = super::open::with_end(path, super::backup::COPY).is_file();
+        let hint = if has_copy { HAS_COPY } else { NO_COPY };
+        CatalogError::Damaged { path: path.to_owned(), why: why.into(), hint, source }
     }
 }
 

@@ -8,7 +8,7 @@
 //! Invariants:
 //!
 //! - Damage is not absence: only a file that is not there is created. What is empty, truncated, foreign or
-//!   fails a check on opening is an error that needs an operator.
+//!   fails a check on opening is an error, or is put aside for the last good copy, which then says that it is behind.
 //! - Every change is one transaction and durable when its function returns (WAL, `synchronous=FULL`).
 //! - A piece only moves forward: packed, compressed, sealed, delivered; or retired, before it was delivered.
 //! - A seq is never given twice, and pieces are never removed.
@@ -18,6 +18,8 @@
 
 mod backup;
 mod error;
+mod go_back;
+mod index;
 mod open;
 mod passes;
 mod pieces;
@@ -37,8 +39,10 @@ pub use error::CatalogError;
 pub use row::{Compressed, Delivered, NewPass, PackedRow, PassRow, PieceRow, PieceState, Sealed, SegmentRow, Totals};
 
 use error::Fail;
+use index::LogIndex;
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior};
 use std::{
+    fs::File,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -55,21 +59,30 @@ pub struct Catalog {
 struct Inner {
     file: PathBuf,
     conn: Mutex<Connection>,
+    /// Of a catalog that may be written. Dropped after the connection, as all fields are in their order.
+    index: Option<LogIndex>,
+    /// Shared by all who may write; whoever puts a damaged catalog aside must be alone.
+    _in_use: Option<File>,
 }
+
+/// Setting: why the catalog may know less than happened.
+const BEHIND: &str = "behind";
 
 impl Catalog {
     /// Opens the catalog for writing, after checking all of it, and creates it where there is none, with the
     /// directories above it. A file of an older version is brought up to date.
     pub fn open(file: &Path) -> Result<Catalog> {
+        let in_use = open::in_use(file)?;
         let (file, conn) = open::open(file)?;
-        Ok(Catalog { inner: Arc::new(Inner { file, conn: Mutex::new(conn) }) })
+        let index = LogIndex::open(&file)?;
+        Ok(Catalog { inner: Arc::new(Inner { file, conn: Mutex::new(conn), index: Some(index), _in_use: in_use }) })
     }
 
     /// Opens the catalog for reading, after checking all of it, also while another process writes. Never creates one:
     /// [`CatalogError::Missing`].
     pub fn open_read_only(file: &Path) -> Result<Catalog> {
         let (file, conn) = open::open_read_only(file)?;
-        Ok(Catalog { inner: Arc::new(Inner { file, conn: Mutex::new(conn) }) })
+        Ok(Catalog { inner: Arc::new(Inner { file, conn: Mutex::new(conn), index: None, _in_use: None }) })
     }
 
     /// Where the catalog is.
@@ -161,6 +174,9 @@ impl Catalog {
         work: impl FnOnce(&Transaction<'_>) -> std::result::Result<T, Fail>,
     ) -> Result<T> {
         let mut conn = self.conn();
+        if let Some(index) = &self.inner.index {
+            index.make_room()?;
+        }
         let done = conn
             // Immediate: a transaction that begins by reading could not wait for another process's lock later.
             .transaction_with_behavior(TransactionBehavior::Immediate)

@@ -5,13 +5,14 @@
 //! damaged by the next process that believes itself alone (sqlite.org/howtocorrupt.html, 2.2).
 
 use super::{
-    CatalogError, Result,
+    CatalogError, Result, index,
     schema::{self, APPLICATION_ID, VERSION},
 };
 use crate::durable;
 use rusqlite::{Connection, OpenFlags};
+use rustix::fs::{FlockOperation, flock};
 use std::{
-    fs::{self, Permissions},
+    fs::{self, File, Permissions},
     io,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
@@ -29,6 +30,7 @@ pub fn open(file: &Path) -> Result<(PathBuf, Connection)> {
     if !is_there(&file)? {
         create(&file)?;
     }
+    index::look_for_room(&file)?;
     let fail = |err| CatalogError::of("open", &file, err);
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut conn = Connection::open_with_flags(&file, flags).map_err(fail)?;
@@ -47,10 +49,22 @@ pub fn open(file: &Path) -> Result<(PathBuf, Connection)> {
     if mode != "wal" {
         return refuse(&file, "its filesystem has no shared memory for a write-ahead log");
     }
+    // Only now the log and its index are there, also of a file that had none.
+    conn.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(())).map_err(fail)?;
     // A copy that was brought back by hand may be readable by others; its names are nobody else's.
     fs::set_permissions(&file, Permissions::from_mode(durable::FILE_MODE))
         .map_err(durable::at("set the mode of", &file))?;
     Ok((file, conn))
+}
+
+/// Says that this process uses the catalog, to whoever would put it aside. The lock is on the directory, which no room
+/// but this one locks; where a filesystem has no such locks, there is none.
+pub fn in_use(file: &Path) -> Result<Option<File>> {
+    let file = absolute(file)?;
+    let dir = dir_of(&file);
+    durable::create_dir(dir)?;
+    let held = File::open(dir).map_err(durable::at("open", dir))?;
+    Ok(flock(&held, FlockOperation::LockShared).is_ok().then_some(held))
 }
 
 pub fn open_read_only(file: &Path) -> Result<(PathBuf, Connection)> {
@@ -58,6 +72,7 @@ pub fn open_read_only(file: &Path) -> Result<(PathBuf, Connection)> {
     if !is_there(&file)? {
         return Err(CatalogError::Missing { path: file });
     }
+    index::look_for_room(&file)?;
     let fail = |err| CatalogError::of("open", &file, err);
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let conn = Connection::open_with_flags(&file, flags).map_err(fail)?;
@@ -116,7 +131,7 @@ fn create(file: &Path) -> Result<()> {
 }
 
 /// Settings of the connection; none of them changes the file.
-fn configure(conn: &Connection) -> std::result::Result<(), rusqlite::Error> {
+pub(super) fn configure(conn: &Connection) -> std::result::Result<(), rusqlite::Error> {
     conn.busy_timeout(BUSY_TIMEOUT)?;
     conn.pragma_update(None, "synchronous", "full")?;
     conn.pragma_update(None, "foreign_keys", true)?;
@@ -126,7 +141,7 @@ fn configure(conn: &Connection) -> std::result::Result<(), rusqlite::Error> {
 }
 
 /// The version of the file, which is ours and not newer than this program.
-fn version(conn: &Connection, file: &Path) -> Result<u32> {
+pub(super) fn version(conn: &Connection, file: &Path) -> Result<u32> {
     let pragma = |name| conn.pragma_query_value(None, name, |row| row.get::<_, i32>(0));
     let fail = |err| unreadable(file, err);
     if pragma("application_id").map_err(fail)?.cast_unsigned() != APPLICATION_ID {
@@ -148,7 +163,7 @@ pub fn check(conn: &Connection, file: &Path) -> Result<()> {
     integrity(conn, file)
 }
 
-fn integrity(conn: &Connection, file: &Path) -> Result<()> {
+pub(super) fn integrity(conn: &Connection, file: &Path) -> Result<()> {
     let fail = |err| unreadable(file, err);
     // Not `quick_check`: only this one compares tables with their indexes, and so everything with its proof. It
     // says one thing that is wrong, or `ok`.
@@ -165,9 +180,11 @@ fn integrity(conn: &Connection, file: &Path) -> Result<()> {
 
 /// While a file is being checked, whatever SQLite cannot make sense of is damage: a flipped bit may also look
 /// like a statement that does not parse, or a format that is not supported.
-fn unreadable(file: &Path, err: rusqlite::Error) -> CatalogError {
+pub(super) fn unreadable(file: &Path, err: rusqlite::Error) -> CatalogError {
     match err.sqlite_error_code() {
-        Some(rusqlite::ErrorCode::Unknown) | None => CatalogError::damaged(file, "it cannot be read", Some(err)),
+        Some(rusqlite::ErrorCode::Unknown) | None => {
+            CatalogError::damaged(file, "it cannot be read", Some(Box::new(err)))
+        }
         _ => CatalogError::of("check", file, err),
     }
 }
@@ -179,6 +196,10 @@ fn refuse<T>(file: &Path, why: &str) -> Result<T> {
 /// SQLite takes a relative `file:x` for a URI.
 pub fn absolute(file: &Path) -> Result<PathBuf> {
     Ok(std::path::absolute(file).map_err(durable::at("find", file))?)
+}
+
+pub fn dir_of(file: &Path) -> &Path {
+    file.parent().unwrap_or(Path::new("/"))
 }
 
 pub fn with_end(file: &Path, end: &str) -> PathBuf {

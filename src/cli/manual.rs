@@ -23,14 +23,14 @@ const EXIT_STATUS: &[(&str, &str)] = &[
     ("4", "The vault could not be reached, or refused; what waits for it is kept."),
     ("5", "Keys are there, but unusable."),
     ("6", "The staging disk is full, or fails."),
-    ("7", "State needs an operator: no rights, damaged, or in use by another archiver."),
+    ("7", "State needs an operator: no rights, damaged without a good copy, or in use by another archiver."),
     ("75", "Held: a source is not there, not mounted, or empty and was not before."),
     ("130, 143", "Stopped by SIGINT or SIGTERM before the end; the next run goes on there."),
 ];
 
 const FILES: &[(&str, &str)] = &[
     ("/etc/archiver.toml", "The configuration: archiver.toml(5)."),
-    ("/var/lib/archiver", "State: catalog, manifests. Another place with the key state."),
+    ("/var/lib/archiver", "State: catalog and its copy, manifests, records. Another place with the key state."),
     ("/var/lib/archiver/staging", "The working directory. Another place with the key staging.path."),
 ];
 

@@ -230,8 +230,10 @@ async fn open_catalog(
 ) -> Result<Result<(Catalog, bool), Interrupted>, CannotRun> {
     let (mut backoff, limit) = (Backoff::default(), Limit::of(run.once, run.give_up_after));
     loop {
-        let opened = Catalog::open(&settings.catalog_file());
-        let asked = opened.and_then(|catalog| pipeline::is_vault_known(&catalog).map(|is_known| (catalog, is_known)));
+        let opened = Catalog::open_or_go_back(&settings.catalog_file(), jiff::Timestamp::now());
+        let asked = opened.and_then(|catalog| {
+            pipeline::is_vault_known(&catalog, &settings.state).map(|is_known| (catalog, is_known))
+        });
         let err = match asked {
             Ok(asked) => return Ok(Ok(asked)),
             Err(err) if err.fate() == Fate::Operator => return Err(cannot(&err)),

@@ -96,7 +96,8 @@ impl Running {
             return Ok(None);
         }
         // Where nothing went yet, a vault may be made.
-        let is_known = pipeline::is_vault_known(&self.catalog).map_err(|err| Chain(&err).to_string())?;
+        let is_known = pipeline::is_vault_known(&self.catalog, &self.configured.settings.state)
+            .map_err(|err| Chain(&err).to_string())?;
         let opened = vault::open_now(&next.settings, is_known).await;
         opened.map(Some).map_err(|what| format!("vault.url: {what}"))
     }

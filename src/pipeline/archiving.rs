@@ -2,17 +2,15 @@
 
 use super::{
     context::{Context, Failure},
-    drafts,
+    drafts, kept,
     lane::{Again, Lane, NotNow, Range, SegmentState, segment_of},
     packing::{self, Packed as PackedNow},
-    records::local_manifests,
     retry::{Outcome, Patience, Tried},
     spec::{Options, SourceSpec},
 };
 use crate::{
     archive::pack::SegmentChain,
     catalog::{NewPass, PieceRow, PieceState},
-    durable,
     name::{PassId, PieceName, SourceName},
     notice::Notice,
     panics::{self, Panicked},
@@ -171,6 +169,9 @@ impl Turn {
         }
         let Some(pass) = self.due(ctx)? else { return Ok(Turned::Idle) };
         if self.lane.is_none() {
+            if let Some(row) = ctx.catalog.pass(&self.spec.name, pass)? {
+                kept::keep_pass(ctx, &row)?;
+            }
             let draft = drafts::find(ctx, &self.spec.name, pass, None)?;
             let resumed = ctx.catalog.resume_point(&self.spec.name, pass)?.is_some() || draft.is_some();
             self.lane = Some(Lane::open(ctx, &self.spec, pass, Range::Rest { draft: draft.map(Box::new) })?);
@@ -181,7 +182,7 @@ impl Turn {
             PackedNow::One => Ok(Turned::Worked),
             PackedNow::End => {
                 let seen = lane.seen();
-                ctx.catalog.walk_ended(&self.spec.name, pass, seen)?;
+                kept::end_walk(ctx, &self.spec.name, pass, seen)?;
                 self.lane = None;
                 ctx.bell.ring();
                 Ok(Turned::Worked)
@@ -234,8 +235,6 @@ impl Turn {
             filter_sha256: lane.filter.sha256(),
         })?;
         self.pass_now = false;
-        let manifests = local_manifests(&ctx.options.state, source, pass);
-        durable::create_dir(&manifests).map_err(|err| Failure::from(err).in_state())?;
         Ok(Some(pass))
     }
 

@@ -5,6 +5,7 @@
 use super::{
     context::{Context, Failure, random_id},
     delivery::{STANDARD, spec},
+    kept,
 };
 use crate::{
     archive::manifest::FORMAT_VERSION,
@@ -12,6 +13,7 @@ use crate::{
     fate::{Fate, Trouble},
     vault::{Cause, Key, checksum::crc64, payload::Payload},
 };
+use std::path::Path;
 
 /// Names the vault and the version of what is in it. Hosts that share a vault go by the name that the first gave it.
 const VAULT_FILE: &str = "archiver.json";
@@ -20,9 +22,11 @@ const VAULT_ID: &str = "vault-id";
 /// Setting of the catalog: the name of the vault that this host delivers to, as it stands there.
 const VAULT_GREETED: &str = "vault-greeted";
 
-/// Whether something may be in a vault that belongs to this catalog.
-pub fn is_vault_known(catalog: &Catalog) -> catalog::Result<bool> {
-    Ok(catalog.setting(VAULT_GREETED)?.or(catalog.setting(VAULT_ID)?).is_some())
+/// Whether something may be in a vault that belongs to this catalog, or to the one that it was before it went back to
+/// its copy: then passes are on record beside it.
+pub fn is_vault_known(catalog: &Catalog, state: &Path) -> catalog::Result<bool> {
+    let is_named = catalog.setting(VAULT_GREETED)?.or(catalog.setting(VAULT_ID)?).is_some();
+    Ok(is_named || kept::passes(state).is_ok_and(|passes| !passes.is_empty()))
 }
 
 /// Makes sure that this is the vault to which everything went so far. One that nobody has used is given a name.

@@ -3,6 +3,7 @@
 
 use super::{
     context::Context,
+    kept,
     retry::{Outcome, Patience, Tried, persist},
 };
 use crate::{
@@ -125,7 +126,7 @@ impl<S: Shelf> Inbox<S> {
 pub fn lose(ctx: &Context, name: &PieceName, why: &str) -> Outcome<()> {
     ctx.tell(Notice::PieceRotten { piece: name.clone(), why: why.to_owned() });
     let lost = persist(ctx, |ctx| {
-        ctx.catalog.set_retired(name, why)?;
+        kept::retire(ctx, name, why)?;
         Ok(ctx.staging.forget(name)?)
     });
     ctx.bell.ring();

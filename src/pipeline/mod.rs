@@ -21,12 +21,14 @@ mod forecast;
 mod gate;
 mod greeting;
 mod inbox;
+mod kept;
 mod labels;
 mod lane;
 mod ledger;
 mod live;
 mod middle;
 mod packing;
+mod reconcile;
 mod records;
 mod recovery;
 mod retry;
@@ -49,7 +51,7 @@ pub use spec::{Names, Options, SourceSpec};
 
 use crate::{
     catalog::Catalog,
-    fate::{Chain, Fateful, Trouble},
+    fate::{Chain, Fate, Fateful, Trouble},
     notice::{Monitor, Notice},
     staging::{Staging, Stop},
     upload::Gate,
@@ -93,6 +95,8 @@ pub fn run(parts: Parts) -> Finish {
     };
     let backlog = match recovery::recover(&ctx, backlog) {
         Ok(backlog) => backlog,
+        // Told to, or given up after trouble that was told.
+        Err(failure) if failure.fate == Fate::Stopped => return ctx.finish(),
         Err(failure) => return ctx.finish_with(&failure),
     };
     let (packed_out, packed_in) = sync_channel(NEWS_MAX);

@@ -2,7 +2,7 @@
 
 use super::{
     context::{Context, Failure},
-    drafts,
+    drafts, kept,
     lane::{Lane, NotNow, SegmentState},
     middle::list_len,
     spec::{Names as KeyNames, SourceSpec},
@@ -293,7 +293,7 @@ fn commit(
     write_record(&ctx.staging.list_file(&row.name, ROW_RECORD), &row)?;
     durable::rename(&list_path, &ctx.staging.list_file(&row.name, PackedState::RECORD))?;
     let piece = ctx.staging.publish(draft, &row.name, ".tar")?;
-    ctx.catalog.add_packed(&row, &exceptions)?;
+    kept::add_piece(ctx, &row, &packed.range.exceptions)?;
     for exception in exceptions {
         ctx.tell(Notice::EntryException { source: name.source.to_string(), exception });
     }

@@ -5,15 +5,17 @@
 
 use super::{
     context::{Context, Failure},
-    drafts, ending,
+    drafts, ending, kept,
     middle::list_len,
     packing::ROW_RECORD,
+    reconcile,
     records::{CompressedRecord, SealedRecord},
+    retry::{Outcome, Patience},
 };
 use crate::{
-    archive::{list::MemberList, manifest::ExceptionLine},
+    archive::list::MemberList,
     catalog::{PackedRow, PieceState},
-    fate::Fate,
+    fate::{Fate, Stopped, Trouble},
     name::PieceName,
     notice::Notice,
     staging::{Backlog, Compressed, Encrypted, Packed, Piece, RecordError, Reservation, Shelf, read_record},
@@ -29,6 +31,7 @@ pub struct Recovered {
 
 pub fn recover(ctx: &Context, backlog: Backlog) -> Result<Recovered, Failure> {
     let Backlog { packed, compressed, encrypted, pass_objects, .. } = backlog;
+    catch_up(ctx, &shelved(&packed, &compressed, &encrypted))?;
     let packed = adopt(ctx, packed)?;
     let compressed = move_on(ctx, adopt(ctx, compressed)?, move_on_compressed)?;
     let encrypted = move_on(ctx, adopt(ctx, encrypted)?, move_on_sealed)?;
@@ -53,6 +56,35 @@ pub fn recover(ctx: &Context, backlog: Backlog) -> Result<Recovered, Failure> {
     Ok(Recovered { packed, compressed, encrypted })
 }
 
+/// Ids of all pieces on the shelves.
+fn shelved(
+    packed: &[Piece<Packed>],
+    compressed: &[Piece<Compressed>],
+    sealed: &[Piece<Encrypted>],
+) -> BTreeSet<String> {
+    let packed = packed.iter().map(Piece::name);
+    let compressed = compressed.iter().map(Piece::name);
+    packed.chain(compressed).chain(sealed.iter().map(Piece::name)).map(PieceName::id).collect()
+}
+
+/// A vault that does not answer is waited for: without it nobody knows what was delivered.
+fn catch_up(ctx: &Context, shelved: &BTreeSet<String>) -> Result<(), Failure> {
+    let mut patience = Patience::default();
+    loop {
+        match reconcile::reconcile(ctx, shelved) {
+            Ok(()) => {
+                patience.succeeded(ctx);
+                return Ok(());
+            }
+            Err(failure) if failure.trouble != Trouble::Vault && failure.fate != Fate::Retry => return Err(failure),
+            Err(failure) => match patience.failed(ctx, &failure) {
+                Outcome::Done(()) => {}
+                Outcome::Stopped | Outcome::Rotten(_) => return Err(Stopped.into()),
+            },
+        }
+    }
+}
+
 fn hold<S: Shelf>(ctx: &Context, here: &mut BTreeSet<String>, piece: &Piece<S>, need: Reservation) {
     here.insert(piece.name().id());
     ctx.staging.budget().adopt(&piece.name().id(), need);
@@ -61,7 +93,7 @@ fn hold<S: Shelf>(ctx: &Context, here: &mut BTreeSet<String>, piece: &Piece<S>, 
 /// The range of this piece is packed again.
 fn give_up(ctx: &Context, name: &PieceName, why: &str) -> Result<(), Failure> {
     ctx.tell(Notice::PieceRotten { piece: name.clone(), why: why.to_owned() });
-    ctx.catalog.set_retired(name, why)?;
+    kept::retire(ctx, name, why)?;
     Ok(ctx.staging.forget(name)?)
 }
 
@@ -116,8 +148,7 @@ fn adopt_row<S: Shelf>(ctx: &Context, piece: &Piece<S>) -> Result<bool, Failure>
     let list = MemberList::open(&ctx.staging.list_file(name, Packed::RECORD));
     match (row, list) {
         (Ok(row), Ok((packed, _))) if ctx.catalog.pass(&name.source, name.pass)?.is_some() => {
-            let exceptions: Vec<_> = packed.range.exceptions.iter().filter_map(ExceptionLine::exception).collect();
-            ctx.catalog.add_packed(&row, &exceptions)?;
+            kept::add_piece(ctx, &row, &packed.range.exceptions)?;
             Ok(true)
         }
         (row, list) => {

@@ -73,6 +73,14 @@ impl Mail {
                 );
                 Some(Mail::new(MailKind::Trouble(Trouble::Source), &subject, &body))
             }
+            Notice::CatalogBehind { why } => Some(of_behind(why)),
+            Notice::CatalogCaughtUp { pieces } => {
+                let body = format!(
+                    "The catalog knows all that happened again; {pieces} pieces were missing in it. Nothing is packed \
+                     or sent twice.\n\nNothing is to be done."
+                );
+                Some(Mail::new(MailKind::Recovered(Trouble::State), "state: The catalog has caught up", &body))
+            }
             Notice::PieceRotten { piece, why } => {
                 let subject = format!("staging: A piece is rotten: {piece}");
                 let body = format!(
@@ -142,6 +150,16 @@ fn losses(lost: u64, report: &PassReport) -> String {
     let left = lost.saturating_sub(report.losses.len() as u64);
     let more = if left > 0 { format!("and {left} more\n") } else { String::new() };
     format!("{}\n{more}\n", report.losses.join("\n"))
+}
+
+fn of_behind(why: &str) -> Mail {
+    let body = format!(
+        "{why}\n\nBefore anything else is packed or sent, it catches up from the records and manifests beside it, \
+         from staging and from what the vault holds. If those disagree, the run ends and says so; until a mail tells \
+         that, nothing is lost.\n\nIf nobody brought an older catalog back, the disk of the state directory or the \
+         memory of this machine may be failing: look at `dmesg` and `smartctl`. {SEE}"
+    );
+    Mail::new(MailKind::Trouble(Trouble::State), &format!("state: The catalog is behind: {why}"), &body)
 }
 
 fn of_trouble(trouble: Trouble, what: &str, retry_in: Option<Duration>) -> Mail {

@@ -198,6 +198,8 @@ impl Monitor for Live {
             | Notice::Stopping { .. }
             | Notice::EntryException { .. }
             | Notice::LeftBehind { .. }
+            | Notice::CatalogBehind { .. }
+            | Notice::CatalogCaughtUp { .. }
             | Notice::SettingsTaken { .. }
             | Notice::SettingsRefused { .. } => {}
         }

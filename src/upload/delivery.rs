@@ -201,7 +201,7 @@ impl<'a> Delivery<'a> {
     /// The upload under way, with the parts that the vault holds; or the object, if its completion came through late.
     async fn resume_or_begin(&self, spec: &ObjectSpec) -> Result<Resumed, UploadError> {
         let vault = &self.uploader.vault;
-        let mut vanished = 0;
+        let (mut vanished, mut gone) = (0, None);
         if let Some(begun) = self.load().await? {
             let same = (begun.spec.size, begun.spec.crc64) == (spec.size, spec.crc64);
             if !same || !parts::is_layout(spec.size, begun.spec.part_size) {
@@ -210,6 +210,7 @@ impl<'a> Delivery<'a> {
                 match self.ask(|| vault.parts(self.key, &begun.upload)).await {
                     Err(err) if err.cause == Cause::Gone => {
                         vanished = begun.vanished + 1;
+                        gone = Some(begun.upload.clone());
                         // It is thrown away in a moment and sent again in weeks, so a vault that contradicts itself is asked again.
                         if begun.denied < DENIED_MAX && self.listed().await?.contains(&begun.upload) {
                             self.save(Begun { denied: begun.denied + 1, ..begun }).await?;
@@ -220,9 +221,9 @@ impl<'a> Delivery<'a> {
                 }
             }
         }
-        // Begun by us, and not known any more: a crash came before it was recorded, or the ledger was lost.
-        for id in self.listed().await? {
-            self.abort(&id).await?;
+        if let Some((begun, held)) = self.found(spec, vanished, gone).await? {
+            self.save(begun.clone()).await?;
+            return Ok(Resumed::UnderWay(begun, held));
         }
         self.uploader.gate.opened().await;
         if vanished > 0
@@ -238,6 +239,38 @@ impl<'a> Delivery<'a> {
             0 | 1 => Ok(Resumed::UnderWay(begun, Vec::new())),
             _ => Err(UploadError::Vanishing { key: self.key.clone() }),
         }
+    }
+
+    /// Uploads of this object that were begun by us and are not known any more: a crash came before one was recorded, or
+    /// the ledger was lost. The one of which the vault holds most goes on, the others go away.
+    /// One that the vault said was `gone` is not tried again.
+    async fn found(
+        &self,
+        spec: &ObjectSpec,
+        vanished: u32,
+        gone: Option<UploadId>,
+    ) -> Result<Option<(Begun, Vec<Part>)>, UploadError> {
+        let mut best: Option<(u64, UploadId, Vec<Part>)> = None;
+        for id in self.listed().await? {
+            let held = match self.ask(|| self.uploader.vault.parts(self.key, &id)).await {
+                _ if gone.as_ref() == Some(&id) => Vec::new(),
+                Err(err) if err.cause == Cause::Gone => Vec::new(),
+                held => held?,
+            };
+            let good = parts::sort(&self.parcel.sums, spec.part_size, held.clone()).0;
+            let bytes = good.iter().map(|part| part.size).sum();
+            let before = best.as_ref().map_or(0, |(bytes, ..)| *bytes);
+            match bytes > before {
+                true => {
+                    if let Some((_, worse, _)) = best.replace((bytes, id, held)) {
+                        self.abort(&worse).await?;
+                    }
+                }
+                false => self.abort(&id).await?,
+            }
+        }
+        let begun = |upload| Begun { upload, spec: spec.clone(), vanished, conflicts: 0, denied: 0 };
+        Ok(best.map(|(_, id, held)| (begun(id), held)))
     }
 
     /// Uploads of this object that the vault lists; none where we may not ask.

@@ -4,9 +4,9 @@ use crate::{
     catalog::stop_at,
     check::{Compare, judge},
     disk::highest,
-    mounts::{Disk, SMALL, cannot_mount},
+    mounts::{Disk, SMALL, TINY_BLOCKS, cannot_mount},
     source::{self, setting, sh},
-    world::{Ran, Setup, World},
+    world::{Ran, Setup, World, binary},
 };
 
 /// Room for all pieces at once.
@@ -163,6 +163,44 @@ fn a_daemon_that_starts_on_a_full_disk_of_the_state_waits_for_room() {
     running.terminate();
     let ran = Ran { code: running.code(), log: running.log() };
     assert_eq!(judge(&world, &ran, Compare::Equal), Vec::<String>::new());
+}
+
+#[test]
+fn a_full_disk_in_small_blocks_is_told_and_ends_nothing_by_a_signal() {
+    if cannot_mount() {
+        return;
+    }
+    let world = roomy();
+    let disk = Disk::image(&world, TINY_BLOCKS, &["state"]);
+    let mut wrong = Vec::new();
+    stop_at(&world, 1);
+    for left in [0, 2, 5, 8, 9, 10, 12, 16, 24, 32, 36, 40, 48, 64, 96, 128, 160] {
+        // As a power cut leaves it: the index of the log has a name and no room.
+        sh(&world.path("state"), "rm -f catalog.sqlite-shm");
+        disk.leave(left << 10);
+        let asked = world.command(binary(), &[]).args(["ls", "--all", "--json"]).output().unwrap().status.code();
+        let ran = world.run();
+        disk.give_back();
+        println!("{left} KiB: ls {asked:?}, run {:?}", ran.code);
+        if ![Some(0), Some(7)].contains(&asked) || ![Some(0), Some(7)].contains(&ran.code) {
+            wrong.push(format!("{left} KiB: exit codes {asked:?} and {:?}\n{}", ran.code, ran.log));
+        } else if ran.code == Some(7) {
+            wrong.extend(tells(&ran.log, "state", FULL).into_iter().map(|line| format!("{left} KiB: {line}")));
+        }
+    }
+    wrong.extend(judge(&world, &world.run(), Compare::Equal));
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn a_daemon_goes_on_by_itself_when_a_full_disk_in_small_blocks_has_room_again() {
+    if cannot_mount() {
+        return;
+    }
+    let world = slow();
+    let disk = Disk::image(&world, TINY_BLOCKS, &["state"]);
+    let wrong = goes_on(&world, "state", FULL, || disk.leave(0), || disk.give_back());
+    assert_eq!(wrong, Vec::<String>::new());
 }
 
 #[test]

@@ -36,6 +36,6 @@ fn is_kept(file: &Path) -> bool {
     let is_draft = file.extension().is_some_and(|end| end == "new");
     let of_catalog = file.to_str().and_then(|file| file.strip_prefix("state/catalog.sqlite"));
     file == Path::new("staging/lock")
-        || of_catalog.is_some_and(|end| KEPT.contains(&end))
+        || of_catalog.is_some_and(|end| KEPT.contains(&end) || end.starts_with(".damaged-"))
         || file.starts_with("state/manifests") && !is_draft
 }

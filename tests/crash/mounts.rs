@@ -11,9 +11,11 @@ pub struct Disk<'a> {
 }
 
 pub const EXT4: &str = "truncate -s 64M image; mkfs.ext4 -q image";
-/// All of it for whoever is root, too, and in blocks as larger ones have: where a page takes several blocks, a full disk
-/// ends whoever writes to a file through memory, as SQLite does to the index of its log, with SIGBUS.
+/// All of it for whoever is root, too, and in blocks as larger ones have.
 pub const SMALL: &str = "truncate -s 64M image; mkfs.ext4 -q -b 4096 -m 0 image";
+/// Where a page of memory takes several blocks, a full disk ends whoever writes to a file through memory with SIGBUS, and
+/// SQLite does that to the index of its log.
+pub const TINY_BLOCKS: &str = "truncate -s 64M image; mkfs.ext4 -q -b 1024 -m 0 image";
 /// The smallest that it still makes.
 pub const XFS: &str = "truncate -s 300M image; mkfs.xfs -q image";
 

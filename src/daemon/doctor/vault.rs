@@ -81,7 +81,9 @@ impl Known {
                 Names::Opaque => setting("host-id"),
             },
             uploads: catalog.as_ref().and_then(|catalog| catalog.uploads().ok()).into_iter().flatten().collect(),
-            is_delivered_to: catalog.as_ref().is_some_and(|catalog| pipeline::is_vault_known(catalog).unwrap_or(false)),
+            is_delivered_to: catalog
+                .as_ref()
+                .is_some_and(|catalog| pipeline::is_vault_known(catalog, &settings.state).unwrap_or(false)),
         }
     }
 }
