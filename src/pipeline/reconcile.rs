@@ -270,7 +270,8 @@ fn end_if_indexed(ctx: &Context, source: &SourceName, pass: PassId) -> Result<()
     for encryption in [Encryption::OpenPgp, Encryption::None] {
         let key: Key = format!("{prefix}index.json.zst{}", encryption.suffix()).parse()?;
         let receipt = ctx.ask(ctx.options.upload.retries.ask(|| ctx.vault.head(&key)))?;
-        if !receipt.is_some_and(|receipt| receipt.metadata.get(labels::PIECES).is_some_and(|of| *of == all)) {
+        let is_of_all = |receipt: &Receipt| receipt.metadata.get(labels::PIECES).is_some_and(|of| *of == all);
+        if receipt.as_ref().is_none_or(|receipt| !is_of_all(receipt)) {
             continue;
         }
         if seen.is_none() {
