@@ -32,7 +32,7 @@ use crate::{
     name::{Encryption, PassId, PieceName, SourceName},
     notice::{Notice, Severity},
     path::SourcePath,
-    vault::Key,
+    vault::{Key, Receipt},
 };
 use kept::{PassRecord, disagreement};
 use std::collections::{BTreeMap, BTreeSet};
