@@ -8,11 +8,7 @@ use crate::{
     panics::{self, Panicked},
     units::ByteSize,
 };
-use std::{
-    backtrace::{Backtrace, BacktraceStatus},
-    sync::Arc,
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 use tracing::field::display;
 use tracing_subscriber::{EnvFilter, layer::SubscriberExt, util::SubscriberInitExt};
 
@@ -76,14 +72,9 @@ fn rate(len: u64, took: Duration) -> String {
 }
 
 impl LogMonitor {
+    /// What and where, and no backtrace: finding names for one takes memory, and where there is none it may never end.
     fn panicked(self, Panicked { text, place, thread }: &Panicked) {
         line!(self, error, "Panicked", text, place, thread);
-        let backtrace = Backtrace::capture();
-        // Only where `RUST_BACKTRACE` asks for it.
-        if backtrace.status() == BacktraceStatus::Captured {
-            let backtrace = backtrace.to_string();
-            line!(self, info, "The panic came from", backtrace);
-        }
     }
 }
 
