@@ -9,7 +9,6 @@ use crate::{
     units::ByteSize,
 };
 use std::{
-    backtrace::{Backtrace, BacktraceStatus},
     sync::{Arc, OnceLock},
     time::Duration,
 };
@@ -114,14 +113,9 @@ impl LogMonitor {
         line!(&self, info, "Configuration taken", changed);
     }
 
+    /// What and where, and no backtrace: finding names for one takes memory, and where there is none it may never end.
     fn panicked(self, Panicked { text, place, thread }: &Panicked) {
         line!(self, error, "Panicked", text, place, thread);
-        let backtrace = Backtrace::capture();
-        // Only where `RUST_BACKTRACE` asks for it.
-        if backtrace.status() == BacktraceStatus::Captured {
-            let backtrace = backtrace.to_string();
-            line!(self, info, "The panic came from", backtrace);
-        }
     }
 }
 

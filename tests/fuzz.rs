@@ -1,7 +1,8 @@
 //! Rubbish is an error and no more: whatever reads files that others may have damaged or made neither panics nor takes
 //! much memory or time, and what it accepts it writes and reads again as the same.
 //!
-//! `ARCHIVER_FUZZ_SECONDS` is how long each target is run, `ARCHIVER_SEED` which inputs are made.
+//! `ARCHIVER_FUZZ_SECONDS` is how long each target is run, `ARCHIVER_SEED` which inputs are made. In the directory
+//! `ARCHIVER_FUZZ_CORPUS` the seeds are left for libFuzzer, which finds little without them.
 
 #[path = "fuzz/mutate.rs"]
 mod mutate;
@@ -53,6 +54,13 @@ fn fuzz(name: &str) {
     let mut random = Random(seed);
     let mut corpus = seeds::of(name);
     let seeds = corpus.len();
+    if let Some(dir) = env::var_os("ARCHIVER_FUZZ_CORPUS") {
+        let dir = Path::new(&dir).join(name);
+        fs::create_dir_all(&dir).unwrap();
+        for (number, input) in corpus.iter().enumerate() {
+            fs::write(dir.join(format!("seed-{number}")), input).unwrap();
+        }
+    }
     // What only grows is no other input, and a slow one.
     let len_max = 2 * corpus.iter().map(Vec::len).max().unwrap_or_default() + 256;
     for input in &corpus {
@@ -89,6 +97,11 @@ fn no_configuration_makes_it_panic_and_one_that_is_accepted_is_told_as_it_is_rea
 #[test]
 fn no_manifest_makes_it_panic_and_its_lines_are_written_as_they_are_read() {
     fuzz("manifest");
+}
+
+#[test]
+fn no_index_makes_it_panic_and_it_is_written_as_it_is_read() {
+    fuzz("index");
 }
 
 #[test]

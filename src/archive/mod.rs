@@ -11,6 +11,7 @@ pub mod entry;
 pub mod filter;
 pub mod header;
 pub mod holes;
+pub mod index;
 pub mod items;
 pub mod list;
 pub mod manifest;

@@ -5,7 +5,7 @@
 
 use super::zst::WINDOW_LOG;
 use crate::name::Compression;
-use liblzma::stream::{Action, CONCATENATED, MtStreamBuilder, Status, Stream};
+use liblzma::stream::{Action, CONCATENATED, Check, MtStreamBuilder, Status, Stream};
 use std::io::{self, Read, Write};
 use zstd::zstd_safe::{DCtx, DParameter, InBuffer, OutBuffer, get_error_name};
 
@@ -37,8 +37,10 @@ pub fn zstd_reader<R: Read>(input: R) -> io::Result<ZstdReader<R>> {
 }
 
 /// Compresses a small file of ours in this thread.
-pub fn xz_writer<W: Write>(out: W) -> XzWriter<W> {
-    XzWriter(liblzma::write::XzEncoder::new(out, SMALL_XZ_LEVEL))
+pub fn xz_writer<W: Write>(out: W) -> io::Result<XzWriter<W>> {
+    // `XzEncoder::new` panics where there is no memory.
+    let stream = Stream::new_easy_encoder(SMALL_XZ_LEVEL, Check::Crc64).map_err(xz_error)?;
+    Ok(XzWriter(liblzma::write::XzEncoder::new_stream(out, stream)))
 }
 
 /// Compresses a small file of ours in this thread, with a checksum.

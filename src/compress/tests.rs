@@ -206,7 +206,7 @@ impl Read for Signal<'_> {
 #[test]
 fn readers_and_writers_open_each_other_and_stock() {
     let clear = mixed(MIB);
-    let mut writer = xz_writer(Vec::new());
+    let mut writer = xz_writer(Vec::new()).unwrap();
     writer.write_all(&clear).unwrap();
     let xz = writer.finish().unwrap();
     let mut writer = zstd_writer(Vec::new()).unwrap();

@@ -9,6 +9,7 @@ use super::{
     secret::{Secret, open_private},
     wire::{Input, Output},
 };
+use crate::panics;
 use sequoia_openpgp::{
     Cert, KeyHandle, KeyID,
     crypto::SessionKey,
@@ -22,7 +23,6 @@ use sequoia_openpgp::{
 };
 use std::{
     io::{self, Read, Write},
-    panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
 };
 
@@ -106,7 +106,7 @@ fn secret_keys(file: &Path, password: Option<&Secret>) -> Result<Vec<SecretKey>,
 
 pub(super) fn unseal(opening: Opening<'_>, input: &mut Input<'_>, output: &mut Output<'_>) -> Result<(), EncryptError> {
     // The library unwraps a read that can fail when a form ends within its first bytes.
-    let opened = catch_unwind(AssertUnwindSafe(|| copy(opening, input, output)));
+    let opened = panics::caught(|| copy(opening, input, output));
     // The first failure of a stream is the cause of whatever the library made of it.
     if let Some(err) = input.failure() {
         return Err(EncryptError::reading(err));

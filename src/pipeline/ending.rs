@@ -13,6 +13,7 @@ use super::{
 };
 use crate::{
     archive::{
+        index::{Index, IndexPiece},
         listing::Listing,
         manifest::{Counts, FORMAT_VERSION, member_name, split},
     },
@@ -199,53 +200,13 @@ pub fn write_tree(state: &Path, pieces: &[PieceRow], out: &mut dyn Write) -> Res
     Ok(())
 }
 
-/// The index as it stands in the vault: `{"index": {…}}`.
-#[derive(Serialize)]
-struct Index<'a> {
-    format: u32,
-    program: &'static str,
-    host: &'a str,
-    source: &'a str,
-    source_id: &'a str,
-    pass: String,
-    /// In walk order.
-    pieces: Vec<IndexPiece>,
-    /// Seqs that were begun and stand for nothing.
-    retired: &'a [u32],
-    supersedes: Vec<String>,
-    counts: &'a Counts,
-    tar_bytes: u64,
-    sealed_bytes: u64,
-}
-
-#[derive(Serialize)]
-struct IndexPiece {
-    key: String,
-    manifest_key: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    first: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    first_b64: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    last: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    last_b64: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    segment: Option<[u32; 2]>,
-    members: u64,
-    tar_size: u64,
-    tar_sha256: String,
-    sealed_size: u64,
-    sealed_sha256: String,
-}
-
-fn index_piece(row: &PieceRow) -> Option<IndexPiece> {
-    let (sealed, delivered) = (row.sealed.clone()?, row.delivered.clone()?);
+fn index_piece(row: &PieceRow) -> Result<Option<IndexPiece>, Failure> {
+    let (Some(sealed), Some(delivered)) = (row.sealed.clone(), row.delivered.clone()) else { return Ok(None) };
     let (first, first_b64) = split(&member_name(&row.packed.first));
     let (last, last_b64) = split(&member_name(&row.packed.last));
-    Some(IndexPiece {
-        key: delivered.key,
-        manifest_key: delivered.manifest_key,
+    Ok(Some(IndexPiece {
+        key: delivered.key.parse()?,
+        manifest_key: delivered.manifest_key.parse()?,
         first,
         first_b64,
         last,
@@ -256,7 +217,7 @@ fn index_piece(row: &PieceRow) -> Option<IndexPiece> {
         tar_sha256: row.packed.tar_sha256.clone(),
         sealed_size: sealed.size,
         sealed_sha256: sealed.sha256,
-    })
+    }))
 }
 
 fn write_index(
@@ -267,22 +228,23 @@ fn write_index(
     counts: &Counts,
     out: &mut dyn Write,
 ) -> Result<(), Failure> {
+    let named: Result<Vec<_>, Failure> = pieces.iter().filter_map(|row| index_piece(row).transpose()).collect();
+    let pieces = named?;
     let index = Index {
         format: FORMAT_VERSION,
-        program: concat!("archiver ", env!("CARGO_PKG_VERSION")),
-        host: &ctx.host,
-        source: pass.source.as_str(),
-        source_id: &pass.source_id,
-        pass: pass.pass.to_string(),
-        pieces: pieces.iter().filter_map(index_piece).collect(),
-        retired,
+        program: concat!("archiver ", env!("CARGO_PKG_VERSION")).to_owned(),
+        host: ctx.host.clone(),
+        source: pass.source.clone(),
+        source_id: pass.source_id.clone(),
+        pass: pass.pass,
+        tar_bytes: pieces.iter().map(|piece| piece.tar_size).sum(),
+        sealed_bytes: pieces.iter().map(|piece| piece.sealed_size).sum(),
+        pieces,
+        retired: retired.to_vec(),
         supersedes: Vec::new(),
-        counts,
-        tar_bytes: pieces.iter().map(|row| row.packed.tar_size).sum(),
-        sealed_bytes: pieces.iter().filter_map(|row| row.sealed.as_ref()).map(|sealed| sealed.size).sum(),
+        counts: counts.clone(),
     };
-    let text = serde_json::to_vec(&serde_json::json!({ "index": index })).map_err(std::io::Error::other);
-    text.and_then(|text| out.write_all(&text)).map_err(|err| Failure::from(at("write", Path::new("index.json"))(err)))
+    index.write(out).map_err(|err| Failure::from(at("write", Path::new("index.json"))(err)))
 }
 
 /// What is known of a pass object in staging that is on its way.
@@ -368,7 +330,7 @@ impl PassObject<'_> {
         let clear_path = local_manifests(&ctx.options.state, &self.pass.source, self.pass.pass).join(self.name);
         let clear = keep_file(&clear_path, |out| {
             if self.name.ends_with(".xz") {
-                let mut xz = compress::xz_writer(out);
+                let mut xz = compress::xz_writer(out).map_err(at("write", &clear_path))?;
                 write(&mut xz)?;
                 xz.finish().map(drop).map_err(at("write", &clear_path))?;
             } else {

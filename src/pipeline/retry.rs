@@ -10,7 +10,7 @@ use crate::{
     panics::{self, Panicked},
     upload::chance,
 };
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 pub enum Outcome<R> {
     Done(R),
@@ -42,11 +42,13 @@ impl<R> Tried<R> {
     }
 }
 
-/// Failures in a row, and what trouble they were.
+/// Failures in a row, and what troubles they were.
 #[derive(Debug, Default)]
 pub struct Patience {
     backoff: Backoff,
-    troubled: Option<Trouble>,
+    /// Of panics alone: one in the middle of a long outage is a first one.
+    panics: Backoff,
+    troubled: BTreeSet<Trouble>,
 }
 
 impl Patience {
@@ -57,7 +59,12 @@ impl Patience {
             Fate::Rotten => return Outcome::Rotten(failure.chain()),
             Fate::Operator | Fate::Retry => {}
         }
-        let Some(wait) = self.weigh(ctx, failure) else {
+        if failure.progressed {
+            self.backoff.succeeded();
+        }
+        let wait = weigh(ctx, failure, &mut self.backoff);
+        self.troubled.insert(failure.trouble);
+        let Some(wait) = wait else {
             ctx.give_up(failure.trouble, &failure.chain());
             return Outcome::Stopped;
         };
@@ -68,31 +75,29 @@ impl Patience {
     /// After a panic: tells it, and when to try again. It is for the caller to let others go on meanwhile.
     pub fn panicked<R>(&mut self, ctx: &Context, panicked: Panicked) -> Tried<R> {
         let failure = Failure::from(panicked);
-        match self.weigh(ctx, &failure) {
+        self.troubled.insert(failure.trouble);
+        match weigh(ctx, &failure, &mut self.panics) {
             Some(wait) => Tried::Later(wait),
             None => Tried::GivenUp(failure),
         }
     }
 
-    /// How long to wait after a failure, which is told; nothing when it is not to be tried again.
-    fn weigh(&mut self, ctx: &Context, failure: &Failure) -> Option<Duration> {
-        self.troubled = Some(failure.trouble);
-        if failure.progressed {
-            self.backoff.succeeded();
-        }
-        let limit = Limit::of(ctx.options.once, ctx.options.give_up_after);
-        let wait = self.backoff.failed(failure.waits, failure.fate, (ctx.clock)(), limit, chance())?;
-        ctx.tell(Notice::Trouble { trouble: failure.trouble, what: failure.chain(), retry_in: Some(wait) });
-        Some(wait)
-    }
-
     /// After a success: tells that the trouble is over, if there was any.
     pub fn succeeded(&mut self, ctx: &Context) {
         self.backoff.succeeded();
-        if let Some(trouble) = self.troubled.take() {
+        self.panics.succeeded();
+        for trouble in std::mem::take(&mut self.troubled) {
             ctx.tell(Notice::Recovered { trouble });
         }
     }
+}
+
+/// How long to wait after a failure, which is told; nothing when it is not to be tried again.
+fn weigh(ctx: &Context, failure: &Failure, backoff: &mut Backoff) -> Option<Duration> {
+    let limit = Limit::of(ctx.options.once, ctx.options.give_up_after);
+    let wait = backoff.failed(failure.waits, failure.fate, (ctx.clock)(), limit, chance())?;
+    ctx.tell(Notice::Trouble { trouble: failure.trouble, what: failure.chain(), retry_in: Some(wait) });
+    Some(wait)
 }
 
 /// Works until it is done, told to stop, found to be in vain, or has panicked. A failure is waited out here: what

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use std::{fs, io::Write};
 
 const MANIFEST: &str = include_str!("../testdata/v1/manifest.jsonl");
+const INDEX: &str = include_str!("../testdata/v1/index.json");
 const MARK: &str = include_str!("../testdata/v1/mark.json");
 const MARK_INSIDE: &str = include_str!("../testdata/v1/mark-inside.json");
 const SAMPLE: &str = include_str!("../../config/archiver.toml");
@@ -81,6 +82,7 @@ pub fn of(target: &str) -> Vec<Vec<u8>> {
     match target {
         "configuration" => vec![SAMPLE.into(), CONFIGURATION.into()],
         "manifest" => vec![MANIFEST.into()],
+        "index" => vec![INDEX.into()],
         "member_list" => vec![member_list()],
         "mark" => vec![MARK.into(), MARK_INSIDE.into()],
         "names" => vec![NAMES.into()],
@@ -110,7 +112,7 @@ fn member_list() -> Vec<u8> {
 }
 
 fn xz(clear: &[u8]) -> Vec<u8> {
-    let mut writer = compress::xz_writer(Vec::new());
+    let mut writer = compress::xz_writer(Vec::new()).unwrap();
     writer.write_all(clear).unwrap();
     writer.finish().unwrap()
 }

@@ -5,6 +5,7 @@
 
 use archiver::{
     archive::{
+        index::Index,
         list::{self, MemberList},
         manifest::{self, Head, Member, RangeEnd},
         manifest_io::ManifestReader,
@@ -36,6 +37,7 @@ pub type Target = fn(&[u8]) -> bool;
 pub const TARGETS: &[(&str, Target)] = &[
     ("configuration", configuration),
     ("manifest", manifest),
+    ("index", index),
     ("member_list", member_list),
     ("mark", mark),
     ("names", names),
@@ -96,6 +98,20 @@ pub fn manifest(bytes: &[u8]) -> bool {
     for exception in range.exceptions.iter().filter_map(manifest::ExceptionLine::exception) {
         assert_eq!(manifest::ExceptionLine::from(&exception).exception(), Some(exception));
     }
+    true
+}
+
+pub fn index(bytes: &[u8]) -> bool {
+    let Ok(index) = Index::read(bytes) else { return false };
+    let mut text = Vec::new();
+    index.write(&mut text).unwrap();
+    assert_eq!(Index::read(&text[..]).unwrap_or_else(|err| panic!("{err}: {index:?}")), index);
+    for piece in &index.pieces {
+        let (first, last) = piece.ends().expect("an index that was read has them");
+        check_path(&first);
+        check_path(&last);
+    }
+    index.counts.adds_up();
     true
 }
 

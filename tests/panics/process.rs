@@ -61,7 +61,6 @@ pub fn run(world: &World, plan: &Plan) -> Ran {
     let log = fs::File::create(world.path("log")).unwrap();
     let mut command = Command::new(env::current_exe().unwrap());
     command.args(["--exact", "one_run", "--nocapture"]).env(PLAN, serde_json::to_string(plan).unwrap());
-    command.env_remove("RUST_BACKTRACE");
     let mut child = command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();
     let began = Instant::now();
     while child.try_wait().unwrap().is_none() && began.elapsed() < HANGS {
