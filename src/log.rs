@@ -162,6 +162,10 @@ impl Monitor for LogMonitor {
                 let path = path.display();
                 line!(self, warn, "Archiving stands still", source, path, since);
             }
+            Notice::Silent { quiet } => {
+                let seconds = seconds(*quiet);
+                line!(self, error, "Nothing moves although work waits", seconds);
+            }
             Notice::GoesOn { source, path, took } => {
                 let (path, seconds) = (path.display(), seconds(*took));
                 line!(self, warn, "Archiving goes on", source, path, seconds);

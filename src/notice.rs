@@ -225,6 +225,10 @@ pub enum Notice {
         path: SourcePath,
         since: String,
     },
+    /// Nothing at all has moved for so long although work waits.
+    Silent {
+        quiet: Duration,
+    },
     GoesOn {
         source: String,
         path: SourcePath,

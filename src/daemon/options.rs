@@ -142,6 +142,7 @@ pub fn pipeline(settings: &Settings, run: &Run) -> pipeline::Options {
         },
         host: host(settings),
         own,
+        silence: settings.mail.as_ref().map(|mail| mail.silence.duration()),
         prices: settings.prices.clone(),
         once: run.once,
         give_up_after: run.give_up_after,

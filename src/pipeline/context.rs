@@ -6,6 +6,7 @@ use super::{
     drafts::UnderWay,
     ledger::CatalogLedger,
     live::{Live, Orders},
+    silence::Movement,
 };
 use crate::{
     archive::tree::Pulse,
@@ -127,7 +128,7 @@ pub struct Shared {
     present: Mutex<(u64, Arc<Uploader>)>,
     pub staging: Staging,
     pub catalog: Catalog,
-    pub monitor: Arc<dyn Monitor>,
+    pub monitor: Movement,
     pub clock: Clock,
     pub wait: Wait,
     pub stop: Stop,
@@ -184,7 +185,7 @@ impl Context {
             present: Mutex::new((version, uploader.clone())),
             staging,
             catalog,
-            monitor,
+            monitor: Movement::new(monitor),
             clock,
             wait,
             stop,

@@ -12,7 +12,7 @@ use super::{
 use crate::{
     catalog::PieceState,
     fate::{Fate, Trouble},
-    notice::Step,
+    notice::{Monitor, Step},
     panics,
     staging::{Encrypted, Piece, Shelf, read_record},
     upload::{Parcel, abort_orphans},

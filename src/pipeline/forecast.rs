@@ -305,6 +305,7 @@ mod tests {
             host: "h1".to_owned(),
             own: Vec::new(),
             prices: None,
+            silence: None,
             once: true,
             give_up_after: None,
         };

@@ -73,6 +73,11 @@ impl Gate for WindowGate {
         }
     }
 
+    fn is_open(&self) -> bool {
+        let (window, zone) = self.hours();
+        window.is_open_at((self.clock)(), &zone)
+    }
+
     /// What is under way was begun while the window was open, so one that is closed now, and was so that long ago,
     /// has been closed all the time between.
     async fn overdue(&self) {

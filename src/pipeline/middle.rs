@@ -12,7 +12,7 @@ use crate::{
     durable::{Growing, at, is_lost},
     fate::{Fate, Trouble},
     name::PieceName,
-    notice::Step,
+    notice::{Monitor, Step},
     stage::{Job, Mark, Transform},
     staging::{
         Digest, Draft, HashingWriter, Packed, Piece, Reservation, Shelf, Source, Tally, drop_pages, read_record,

@@ -33,6 +33,7 @@ mod records;
 mod recovery;
 mod retry;
 mod sealing;
+mod silence;
 mod spec;
 mod stages;
 mod summary;

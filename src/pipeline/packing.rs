@@ -21,7 +21,7 @@ use crate::{
     durable::{self, at},
     fate::{Fate, Stopped, Trouble},
     name::{Label, PassId, PieceName},
-    notice::{Notice, Reason, Severity, Step},
+    notice::{Monitor, Notice, Reason, Severity, Step},
     path::SourcePath,
     staging::{Draft, Packed as PackedState, Piece, Reservation, Shelf, write_record},
 };

@@ -49,6 +49,8 @@ pub struct Options {
     pub host: String,
     /// Directories of ours that are left out of every source: staging, state, a directory vault.
     pub own: Vec<PathBuf>,
+    /// It is told when nothing has moved for this long although something waits; `None`: never.
+    pub silence: Option<Duration>,
     /// What the vault costs, where that is known.
     pub prices: Option<Prices>,
     /// End when nothing is left to do.

@@ -1,7 +1,7 @@
 //! The threads of a run, from outside: they are started, watched, and in the end waited for, but not for ever. One
 //! that waits for an answer of a dead server cannot be interrupted, and must keep neither the others nor the process.
 
-use super::context::Context;
+use super::{context::Context, silence::Silence, spec::SourceSpec};
 use crate::{
     archive::tree::{Beat, Pulse},
     fate::Trouble,
@@ -59,9 +59,12 @@ impl Stages {
     pub fn wait(self) {
         let Stages { ctx, threads, alive, ended } = self;
         drop(alive);
-        let (mut watch, mut told_to_stop) = (Watch::default(), None);
+        let (mut watch, mut silence, mut told_to_stop) = (Watch::default(), Silence::default(), None);
         while ended.recv_timeout(LOOK_EVERY) == Err(RecvTimeoutError::Timeout) {
-            let _ = panics::caught(|| watch.look(&ctx.pulse, (ctx.clock)(), &mut |notice| ctx.tell(notice)));
+            let _ = panics::caught(|| {
+                watch.look(&ctx.pulse, (ctx.clock)(), &mut |notice| ctx.tell(notice));
+                listen(&ctx.renewed(), &mut silence);
+            });
             if ctx.is_stopping()
                 && !ctx.is_complete()
                 && ctx.elapsed().saturating_sub(*told_to_stop.get_or_insert(ctx.elapsed())) >= LEAVE_AFTER
@@ -69,6 +72,18 @@ impl Stages {
                 return leave(&ctx, &threads);
             }
         }
+    }
+}
+
+/// Tells when nothing moves although something waits.
+fn listen(ctx: &Context, silence: &mut Silence) {
+    let Some(limit) = ctx.options.silence else { return };
+    let is_open = |spec: &SourceSpec| matches!(ctx.catalog.open_pass(&spec.name), Ok(Some(_)));
+    let is_waiting =
+        || ctx.catalog.undelivered().is_ok_and(|pieces| !pieces.is_empty()) || ctx.options.sources.iter().any(is_open);
+    let (now, moved) = ((ctx.clock)(), ctx.monitor.moved());
+    if let Some(quiet) = silence.look(now, moved, ctx.uploader.may_send(), limit, is_waiting) {
+        ctx.tell(Notice::Silent { quiet });
     }
 }
 

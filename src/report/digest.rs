@@ -37,7 +37,7 @@ impl Digest {
         match mail.kind {
             MailKind::Trouble(trouble) => drop(self.ongoing.insert(trouble, true)),
             MailKind::Recovered(trouble) => drop(self.ongoing.insert(trouble, false)),
-            MailKind::PassEnded => {}
+            MailKind::PassEnded | MailKind::Silence => {}
         }
         let Some(kind) = self.kinds.get_mut(&mail.kind) else {
             self.kinds.insert(mail.kind, Kind { sent: now, held: 0, subjects: Vec::new(), last: None });

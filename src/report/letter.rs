@@ -17,6 +17,7 @@ pub enum MailKind {
     Trouble(Trouble),
     Recovered(Trouble),
     PassEnded,
+    Silence,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -93,21 +94,9 @@ impl Mail {
             }
             Notice::PassEnded { source, pass, pieces, entries, archived, lost, clean, report } => {
                 let sums = sums(*pieces, *entries, *archived, report);
-                let (how, what) = match clean {
-                    true => ("The pass is complete and clean".to_owned(), String::new()),
-                    false => (
-                        format!("The pass ended with lost or damaged entries: {lost}"),
-                        format!(
-                            "{lost} entries were lost or damaged, or the numbers do not add up. Each one is told by \
-                             `archiver exceptions {source}` with its reason.\n\n{}Make them readable; the next pass \
-                             tries them again. ",
-                            losses(*lost, report)
-                        ),
-                    ),
-                };
-                let body = format!("The pass {pass} over the source {source} is in the vault.\n\n{sums}\n{what}{SEE}");
-                Some(Mail::new(MailKind::PassEnded, &format!("{source}: {how}"), &body))
+                Some(of_pass(source, pass, &sums, if *clean { None } else { Some(losses(*lost, report)) }, *lost))
             }
+            Notice::Silent { quiet } => Some(of_silence(&human(*quiet))),
             Notice::SettingsRefused { why } => Some(of_trouble(Trouble::Settings, why, None)),
             Notice::SettingsTaken { .. }
             | Notice::Started { .. }
@@ -127,6 +116,31 @@ impl Mail {
 }
 
 const SEE: &str = "`archiver status` says how things stand, `journalctl -u archiver` what happened.";
+
+/// The report of a pass; with what was lost, where it is not clean.
+fn of_pass(source: &str, pass: &str, sums: &str, losses: Option<String>, lost: u64) -> Mail {
+    let (how, what) = match losses {
+        None => ("The pass is complete and clean".to_owned(), String::new()),
+        Some(losses) => (
+            format!("The pass ended with lost or damaged entries: {lost}"),
+            format!(
+                "{lost} entries were lost or damaged, or the numbers do not add up. Each one is told by `archiver \
+                 exceptions {source}` with its reason.\n\n{losses}Make them readable; the next pass tries them again. "
+            ),
+        ),
+    };
+    let body = format!("The pass {pass} over the source {source} is in the vault.\n\n{sums}\n{what}{SEE}");
+    Mail::new(MailKind::PassEnded, &format!("{source}: {how}"), &body)
+}
+
+fn of_silence(quiet: &str) -> Mail {
+    let body = format!(
+        "For {quiet} nothing was read, made or sent, although work waits.\n\nIt goes on by itself as soon as it can, and \
+         nothing is lost; but what keeps it may need you.\n\nLook at what was told last, and whether `archiver doctor` \
+         finds something. {SEE}"
+    );
+    Mail::new(MailKind::Silence, &format!("Nothing has moved for {quiet}"), &body)
+}
 
 /// The law of accounting, and what it takes; a line each.
 fn sums(pieces: u64, entries: u64, archived: u64, report: &PassReport) -> String {

@@ -198,6 +198,7 @@ impl Monitor for Live {
             | Notice::Stopping { .. }
             | Notice::EntryException { .. }
             | Notice::LeftBehind { .. }
+            | Notice::Silent { .. }
             | Notice::CatalogBehind { .. }
             | Notice::CatalogCaughtUp { .. }
             | Notice::SettingsTaken { .. }

@@ -138,6 +138,11 @@ pub trait Gate: Send + Sync {
     /// Returns when sending is allowed. Asked before every part; may be dropped and asked again at any time.
     async fn opened(&self);
 
+    /// Whether sending is allowed now.
+    fn is_open(&self) -> bool {
+        true
+    }
+
     /// Returns when what is under way must end, because sending has not been allowed for some time. May be dropped
     /// and asked again at any time.
     async fn overdue(&self) {
@@ -168,6 +173,11 @@ impl Uploader {
         let allowance = Mutex::new(Allowance::new(options.concurrency));
         let (ledger, gate, bandwidth) = (self.ledger.clone(), self.gate.clone(), self.bandwidth.clone());
         Uploader { vault, ledger, gate, options, bandwidth, allowance, told_class: AtomicBool::new(false) }
+    }
+
+    /// Whether anything may be sent now.
+    pub fn may_send(&self) -> bool {
+        self.gate.is_open()
     }
 
     /// Tells once where the vault keeps objects in another class than was asked for: that is a matter of money.

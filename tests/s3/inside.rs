@@ -171,6 +171,7 @@ impl Inside {
             host: "nas1".to_owned(),
             own: vec![world.path("staging"), world.path("state")],
             prices: None,
+            silence: None,
             once: false,
             give_up_after: None,
         }

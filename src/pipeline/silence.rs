@@ -1,0 +1,123 @@
+//! Whether anything moves at all. Every kind of trouble is told by itself; this is for those that nobody has thought of.
+
+use crate::notice::{Monitor, Notice, Step};
+use jiff::{SignedDuration, Timestamp};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+/// The most that counts between two looks: a clock that is set forward, or a machine that slept, is no silence.
+const LOOK_MAX: SignedDuration = SignedDuration::from_mins(10);
+
+/// Counts what moves, and passes everything on.
+pub struct Movement {
+    to: Arc<dyn Monitor>,
+    moved: AtomicU64,
+}
+
+impl Movement {
+    pub fn new(to: Arc<dyn Monitor>) -> Movement {
+        Movement { to, moved: AtomicU64::new(0) }
+    }
+
+    /// Another number whenever something has moved since.
+    pub fn moved(&self) -> u64 {
+        self.moved.load(Ordering::Relaxed)
+    }
+
+    fn moves(&self) {
+        self.moved.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl Monitor for Movement {
+    fn notice(&self, notice: &Notice) {
+        if matches!(notice, Notice::StepEnded { .. } | Notice::PassStarted { .. } | Notice::PassEnded { .. }) {
+            self.moves();
+        }
+        self.to.notice(notice);
+    }
+
+    fn progress(&self, step: Step, bytes: u64) {
+        self.moves();
+        self.to.progress(step, bytes);
+    }
+}
+
+/// How long nothing has moved.
+#[derive(Default)]
+pub struct Silence {
+    moved: u64,
+    looked_at: Option<Timestamp>,
+    quiet: SignedDuration,
+}
+
+impl Silence {
+    /// Tells once, and again after every such time, that nothing has moved for `limit` although `is_waiting`. While
+    /// uploads may not go, silence is no news.
+    pub fn look(
+        &mut self,
+        now: Timestamp,
+        moved: u64,
+        may_send: bool,
+        limit: Duration,
+        is_waiting: impl FnOnce() -> bool,
+    ) -> Option<Duration> {
+        let since = self.looked_at.replace(now).map_or(SignedDuration::ZERO, |before| now.duration_since(before));
+        if moved != self.moved {
+            (self.moved, self.quiet) = (moved, SignedDuration::ZERO);
+            return None;
+        }
+        if may_send {
+            self.quiet = self.quiet.saturating_add(since.clamp(SignedDuration::ZERO, LOOK_MAX));
+        }
+        let quiet = Duration::try_from(self.quiet).unwrap_or_default();
+        if quiet < limit {
+            return None;
+        }
+        self.quiet = SignedDuration::ZERO;
+        is_waiting().then_some(quiet)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMIT: Duration = Duration::from_secs(24 * 3600);
+
+    /// Looks every five minutes for so many hours; tells at which of them it was silent.
+    fn silent(hours: i64, mut look: impl FnMut(&mut Silence, Timestamp, i64) -> Option<Duration>) -> Vec<i64> {
+        let mut silence = Silence::default();
+        let at = |minute: i64| Timestamp::UNIX_EPOCH + SignedDuration::from_mins(minute);
+        let told = (0..=hours * 12).filter(|n| look(&mut silence, at(n * 5), n / 12).is_some());
+        told.map(|n| n / 12).collect()
+    }
+
+    #[test]
+    fn nothing_that_moves_for_a_day_is_told_every_day() {
+        let told = silent(80, |silence, now, _| silence.look(now, 0, true, LIMIT, || true));
+        assert_eq!(told, [24, 48, 72]);
+    }
+
+    #[test]
+    fn what_moves_what_has_nothing_to_do_and_what_may_not_send_is_not_silent() {
+        let moves = silent(100, |silence, now, hour| silence.look(now, hour as u64 / 20, true, LIMIT, || true));
+        let idles = silent(100, |silence, now, _| silence.look(now, 0, true, LIMIT, || false));
+        // Weekends only.
+        let window = silent(100, |silence, now, hour| silence.look(now, 0, hour > 90, LIMIT, || true));
+        assert_eq!((moves, idles, window), (vec![], vec![], vec![]));
+    }
+
+    #[test]
+    fn a_clock_that_leaps_is_no_silence() {
+        let mut silence = Silence::default();
+        let day = |day: i64| Timestamp::UNIX_EPOCH + SignedDuration::from_hours(24 * day);
+        let told = [0, 5, 3, 90].into_iter().filter_map(|at| silence.look(day(at), 0, true, LIMIT, || true));
+        assert_eq!(told.count(), 0);
+    }
+}
