@@ -14,6 +14,7 @@ use crate::{
     fate::{Chain, Fate, Fateful},
     log::Fan,
     notice::{Monitor, Notice},
+    panics,
     pipeline::{self, Backoff, Clock, Ended, Finish, Limit, Live, Parts, WindowGate},
     report::{self, Mailers},
     staging::Stop,
@@ -23,7 +24,11 @@ use configured::Configured;
 use control::{Asked, Control};
 use running::{Running, window};
 use std::{sync::Arc, time::Duration};
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    sync::oneshot,
+    time::timeout,
+};
 use tokio_util::sync::CancellationToken;
 use vault::Opened;
 
@@ -35,6 +40,11 @@ pub use vault::s3_options;
 
 /// How long calls to a disk may take at the end of the process.
 const FAREWELL: Duration = Duration::from_secs(5);
+
+/// A thread that blocked once is kept: there may be none to be had later.
+const FOR_EVER: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
+/// How long the first of them may take to begin.
+const BEGINS_WITHIN: Duration = Duration::from_secs(5);
 
 /// What the command line says about a run.
 #[derive(Clone, Debug, Default)]
@@ -98,13 +108,10 @@ pub fn run(settings: &Settings, run: &Run, mut monitors: Vec<Arc<dyn Monitor>>) 
     monitors.extend([mailers.clone() as Arc<dyn Monitor>, watched.clone()]);
     let monitor: Arc<dyn Monitor> = Arc::new(Fan(monitors));
     let configured = Configured::new(settings, run, monitor.clone(), mailers).map_err(|what| (USAGE, what))?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .map_err(|err| (1, format!("Cannot start the workers: {err}")))?;
+    let runtime = workers()?;
     monitor.notice(&Notice::Started { version: env!("CARGO_PKG_VERSION") });
-    let served = runtime.block_on(serve(configured, run, monitor.clone(), watched));
+    let served = panics::caught(|| runtime.block_on(serve(configured, run, monitor.clone(), watched)))
+        .unwrap_or_else(|panicked| Err((1, panicked.to_string())));
     // A disk call that hangs must not keep the process.
     runtime.shutdown_timeout(FAREWELL);
     let (finish, signal) = served?;
@@ -114,6 +121,27 @@ pub fn run(settings: &Settings, run: &Run, mut monitors: Vec<Arc<dyn Monitor>>) 
         (Ended::Stopped, Some(signal)) if run.once => signal.exit_code(),
         _ => finish.exit_code(),
     })
+}
+
+/// What serves uploads, signals and the watchdog, with a thread for calls that block: without one they would wait for
+/// ever, and nobody would hear of it.
+fn workers() -> Result<tokio::runtime::Runtime, CannotRun> {
+    let cannot = |why: String| (1, format!("Cannot start the workers: {why}"));
+    // Where a limit of the system is reached, building panics.
+    let build = || {
+        let mut builder = tokio::runtime::Builder::new_multi_thread();
+        builder.worker_threads(2).thread_keep_alive(FOR_EVER).enable_all().build()
+    };
+    let built = panics::caught(build).map_err(|panicked| cannot(panicked.text))?;
+    let runtime = built.map_err(|err| cannot(err.to_string()))?;
+    let begins = || runtime.block_on(async { timeout(BEGINS_WITHIN, tokio::task::spawn_blocking(|| ())).await });
+    match panics::caught(begins) {
+        Ok(Ok(Ok(()))) => Ok(runtime),
+        _ => {
+            runtime.shutdown_background();
+            Err(cannot("a limit of the system on threads is reached".to_owned()))
+        }
+    }
 }
 
 /// Gives the signal as well by which it was told to stop.
@@ -154,13 +182,13 @@ async fn serve(
             None
         }
     };
-    let mut work = tokio::task::spawn_blocking(move || pipeline::run(parts));
+    let mut work = pipeline_thread(parts)?;
     systemd::ready();
     let mut watchdog = systemd::watchdog_interval().map(tokio::time::interval);
     let mut stopped_by = None;
     loop {
         let event = tokio::select! {
-            finished = &mut work => Event::Finished(finished.map_err(|err| (1, format!("The pipeline ended badly: {err}")))?),
+            finished = &mut work => Event::Finished(finished.map_err(|_| (1, "The pipeline ended badly".to_owned()))??),
             why = signals.next() => why,
             asked = next_question(&mut control) => Event::Asked(asked),
             () = tick(&mut watchdog) => Event::WatchdogDue,
@@ -181,6 +209,19 @@ async fn serve(
             }
             Event::WatchdogDue => systemd::watchdog(),
         }
+    }
+}
+
+/// Runs the pipeline on a thread of its own, and not on one of those that wait for calls that block: those are lent.
+fn pipeline_thread(parts: Parts) -> Result<oneshot::Receiver<Result<Finish, CannotRun>>, CannotRun> {
+    let (ended, work) = oneshot::channel();
+    let run = move || {
+        let finish = panics::caught(|| pipeline::run(parts));
+        let _ = ended.send(finish.map_err(|panicked| (1, panicked.to_string())));
+    };
+    match std::thread::Builder::new().name("pipeline".to_owned()).spawn(run) {
+        Ok(_) => Ok(work),
+        Err(err) => Err((1, format!("Cannot start the pipeline: {err}"))),
     }
 }
 
