@@ -15,7 +15,7 @@
 //! | draft | a piece being written, in `tmp/`; dropping it removes it |
 //! | stage | archiver, compressor, encrypter, uploader: each takes pieces from one shelf to the next |
 //! | manifest | what is inside one piece: every member with metadata and SHA-256 |
-//! | vault | where sealed pieces end: a directory, later an S3 bucket and prefix |
+//! | vault | where sealed pieces end: an S3 bucket and prefix, or a directory |
 //! | receipt | proof, read back from the vault, that it holds a piece |
 //! | catalog | the SQLite database: passes, pieces, uploads, exceptions |
 //! | exception | an entry that was not archived clean: path, reason, errno |
@@ -32,6 +32,7 @@
 //! - The disk is the queue: a file on a shelf is complete and never written again.
 //! - State is a type: `Piece<Packed>`, `Piece<Compressed>`, `Piece<Encrypted>`.
 //! - First the new, then away with the old, and the new only when it is proven.
+//! - What is configured may change at any time: a unit of work begins with what holds then, and keeps it to its end.
 //! - Only [`durable`] renames.
 //! - A room uses only rooms above it in this list, and each foreign crate enters by one door;
 //!   `tests/tidy.rs` holds both.
