@@ -270,7 +270,8 @@ fn end_if_indexed(ctx: &Context, source: &SourceName, pass: PassId) -> Result<()
     for encryption in [Encryption::OpenPgp, Encryption::None] {
         let key: Key = format!("{prefix}index.json.zst{}", encryption.suffix()).parse()?;
         let receipt = ctx.ask(ctx.options.upload.retries.ask(|| ctx.vault.head(&key)))?;
-        if !receipt.is_some_and(|receipt| receipt.metadata.get(labels::PIECES).is_some_and(|of| *of == all)) {
+        let of_pieces = receipt.and_then(|receipt| receipt.metadata.get(labels::PIECES).cloned());
+        if of_pieces.as_ref() != Some(&all) {
             continue;
         }
         if seen.is_none() {
