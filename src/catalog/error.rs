@@ -5,7 +5,10 @@ use crate::{
     fate::{Fate, Fateful, Trouble},
 };
 use rusqlite::{Error as SqlError, ErrorCode};
-use std::path::{Path, PathBuf};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+};
 
 #[derive(Debug, thiserror::Error)]
 pub enum CatalogError {
@@ -13,8 +16,8 @@ pub enum CatalogError {
     #[error("There is no catalog at {path:?}")]
     Missing { path: PathBuf },
     /// Something is there, and it is not a whole catalog. It is left as it was found.
-    #[error("The catalog {path:?} is damaged: {why}; {hint}")]
-    Damaged { path: PathBuf, why: String, hint: &'static str, source: Option<Box<SqlError>> },
+    #[error("The catalog {path:?} is damaged: {why}; {remedy}")]
+    Damaged { path: PathBuf, why: String, remedy: Remedy, source: Option<SqlError> },
     #[error("The catalog {path:?} is of version {found}, and this program knows only {known}; use a newer archiver")]
     Newer { path: PathBuf, found: u32, known: u32 },
     /// What was asked for contradicts what is recorded; nothing was changed.
@@ -28,24 +31,40 @@ pub enum CatalogError {
     Disk(#[from] DurableError),
 }
 
-/// What happens, or must be done, next.
-pub(super) const HAS_COPY: &str = "the next `archiver run` goes back to the copy of it that lies beside it";
-pub(super) const NO_COPY: &str = "bring back a newer copy of the state directory, or make the catalog anew from the \
-    vault (`archiver rebuild`) on a machine with the secret key; nothing is begun anew";
+/// What happens, or must be done, when a catalog is damaged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Remedy {
+    /// There is a copy.
+    GoBack,
+    /// There is none, or no good one.
+    Rebuild,
+}
+
+impl fmt::Display for Remedy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Remedy::GoBack => "the next `archiver run` goes back to the copy of it that lies beside it",
+            Remedy::Rebuild => {
+                "bring back a newer copy of the state directory, or make the catalog anew from the vault (`archiver \
+                 rebuild`) on a machine with the secret key; nothing is begun anew"
+            }
+        })
+    }
+}
 
 impl CatalogError {
     pub(super) fn of(attempt: &'static str, path: &Path, err: SqlError) -> CatalogError {
         if shows_damage(&err) {
-            CatalogError::damaged(path, "it cannot be read", Some(Box::new(err)))
+            CatalogError::damaged(path, "it cannot be read", Some(err))
         } else {
             CatalogError::Database { attempt, path: path.to_owned(), source: err }
         }
     }
 
-    pub(super) fn damaged(path: &Path, why: impl Into<String>, source: Option<Box<SqlError>>) -> CatalogError {
+    pub(super) fn damaged(path: &Path, why: impl Into<String>, source: Option<SqlError>) -> CatalogError {
         let has_copy = super::open::with_end(path, super::backup::COPY).is_file();
-        let hint = if has_copy { HAS_COPY } else { NO_COPY };
-        CatalogError::Damaged { path: path.to_owned(), why: why.into(), hint, source }
+        let remedy = if has_copy { Remedy::GoBack } else { Remedy::Rebuild };
+        CatalogError::Damaged { path: path.to_owned(), why: why.into(), remedy, source }
     }
 }
 

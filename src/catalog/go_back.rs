@@ -8,6 +8,7 @@
 use super::{
     BEHIND, Catalog, CatalogError, Result,
     backup::COPY,
+    error::Remedy,
     open::{self, with_end},
     schema::{self, VERSION},
 };
@@ -76,7 +77,7 @@ impl Catalog {
     }
 }
 
-fn go_back(file: &Path, why: &str, source: Option<Box<rusqlite::Error>>, now: Timestamp) -> Result<()> {
+fn go_back(file: &Path, why: &str, source: Option<rusqlite::Error>, now: Timestamp) -> Result<()> {
     let copy = with_end(file, COPY);
     let aside = with_end(file, &format!("{ASIDE}{}", now.strftime("%Y%m%dT%H%M%SZ")));
     let made =
@@ -94,7 +95,7 @@ fn go_back(file: &Path, why: &str, source: Option<Box<rusqlite::Error>>, now: Ti
     let draft = match draft {
         Err(err @ CatalogError::Damaged { .. }) => {
             let why = format!("{why}; and its copy is no better: {}", Chain(&err));
-            return Err(CatalogError::Damaged { path: file.to_owned(), why, hint: super::error::NO_COPY, source });
+            return Err(CatalogError::Damaged { path: file.to_owned(), why, remedy: Remedy::Rebuild, source });
         }
         draft => draft?,
     };

@@ -35,7 +35,7 @@ mod state_tests;
 #[cfg(test)]
 mod tests;
 
-pub use error::CatalogError;
+pub use error::{CatalogError, Remedy};
 pub use row::{Compressed, Delivered, NewPass, PackedRow, PassRow, PieceRow, PieceState, Sealed, SegmentRow, Totals};
 
 use error::Fail;

@@ -182,9 +182,7 @@ pub(super) fn integrity(conn: &Connection, file: &Path) -> Result<()> {
 /// like a statement that does not parse, or a format that is not supported.
 pub(super) fn unreadable(file: &Path, err: rusqlite::Error) -> CatalogError {
     match err.sqlite_error_code() {
-        Some(rusqlite::ErrorCode::Unknown) | None => {
-            CatalogError::damaged(file, "it cannot be read", Some(Box::new(err)))
-        }
+        Some(rusqlite::ErrorCode::Unknown) | None => CatalogError::damaged(file, "it cannot be read", Some(err)),
         _ => CatalogError::of("check", file, err),
     }
 }

@@ -32,7 +32,7 @@ use crate::{
     name::{Encryption, PassId, PieceName, SourceName},
     notice::{Notice, Severity},
     path::SourcePath,
-    vault::{Key, Receipt},
+    vault::Key,
 };
 use kept::{PassRecord, disagreement};
 use std::collections::{BTreeMap, BTreeSet};
@@ -270,8 +270,8 @@ fn end_if_indexed(ctx: &Context, source: &SourceName, pass: PassId) -> Result<()
     for encryption in [Encryption::OpenPgp, Encryption::None] {
         let key: Key = format!("{prefix}index.json.zst{}", encryption.suffix()).parse()?;
         let receipt = ctx.ask(ctx.options.upload.retries.ask(|| ctx.vault.head(&key)))?;
-        let is_of_all = |receipt: &Receipt| receipt.metadata.get(labels::PIECES).is_some_and(|of| *of == all);
-        if receipt.as_ref().is_none_or(|receipt| !is_of_all(receipt)) {
+        let of_pieces = receipt.and_then(|receipt| receipt.metadata.get(labels::PIECES).cloned());
+        if of_pieces.as_ref() != Some(&all) {
             continue;
         }
         if seen.is_none() {
