@@ -174,7 +174,7 @@ async fn serve(
         runtime: tokio::runtime::Handle::current(),
     };
     let mut running = Running { configured, run: run.clone(), vault, catalog, live, gate, watched, stop: stop.clone() };
-    running.remember("");
+    running.remember("").await;
     let mut control = match Control::listen(&running.configured.settings.state) {
         Ok(control) => Some(control),
         Err(err) => {

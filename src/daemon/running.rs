@@ -17,10 +17,13 @@ use crate::{
     window::Window,
 };
 use serde_json::{Value, json};
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 /// Setting of the catalog: why the configuration that was read last is not in force; empty when it is.
 pub const SETTINGS_REFUSED: &str = "settings-refused";
+
+/// How long the catalog may take: its disk may hang, and signals are served here.
+const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 
 pub(super) struct Running {
     pub configured: Configured,
@@ -74,12 +77,12 @@ impl Running {
             Ok((next, vault)) => {
                 self.take(next, vault);
                 systemd::status("Configuration taken");
-                self.remember("");
+                self.remember("").await;
                 Ok(())
             }
             Err(why) => {
                 systemd::status(&format!("Configuration refused, the one before holds: {}", why.replace('\n', "; ")));
-                self.remember(&why);
+                self.remember(&why).await;
                 self.configured.refuse(why.clone());
                 Err(why)
             }
@@ -96,8 +99,12 @@ impl Running {
             return Ok(None);
         }
         // Where nothing went yet, a vault may be made.
-        let is_known = pipeline::is_vault_known(&self.catalog, &self.configured.settings.state)
-            .map_err(|err| Chain(&err).to_string())?;
+        let (catalog, state) = (self.catalog.clone(), self.configured.settings.state.clone());
+        let known = tokio::task::spawn_blocking(move || pipeline::is_vault_known(&catalog, &state));
+        let is_known = match tokio::time::timeout(ANSWER_WITHIN, known).await {
+            Ok(Ok(known)) => known.map_err(|err| Chain(&err).to_string())?,
+            _ => return Err("The catalog gives no answer".to_owned()),
+        };
         let opened = vault::open_now(&next.settings, is_known).await;
         opened.map(Some).map_err(|what| format!("vault.url: {what}"))
     }
@@ -110,22 +117,25 @@ impl Running {
         }
         let settings = &next.settings;
         self.gate.set(window(settings, &self.run), settings.time_zone.now());
-        // No pass is due because it was when the run began.
-        let run = Run { pass_now: Vec::new(), ..self.run.clone() };
-        self.live.set(options::pipeline(settings, &run), self.vault.vault());
+        self.live.set(options::pipeline(settings, &self.run), self.vault.vault());
         self.configured.take(next);
         // Whoever waits to try again may succeed now.
         self.stop.nudge();
     }
 
     /// Keeps why the configuration was refused, for whoever asks in another process.
-    pub(super) fn remember(&self, why: &str) {
-        let known = self.catalog.setting(SETTINGS_REFUSED).ok().flatten().unwrap_or_default();
-        if known == why {
-            return;
-        }
-        if let Err(err) = self.catalog.set_setting(SETTINGS_REFUSED, why) {
-            tracing::warn!("Cannot keep for `archiver status` how reloading went: {}", Chain(&err));
+    pub(super) async fn remember(&self, why: &str) {
+        let (catalog, why) = (self.catalog.clone(), why.to_owned());
+        let keep = move || match catalog.setting(SETTINGS_REFUSED)?.unwrap_or_default() == why {
+            true => Ok(()),
+            false => catalog.set_setting(SETTINGS_REFUSED, &why),
+        };
+        match tokio::time::timeout(ANSWER_WITHIN, tokio::task::spawn_blocking(keep)).await {
+            Ok(Ok(Err(err))) => {
+                tracing::warn!("Cannot keep for `archiver status` how reloading went: {}", Chain(&err));
+            }
+            Ok(_) => {}
+            Err(_) => tracing::warn!("Cannot keep for `archiver status` how reloading went: no answer"),
         }
     }
 }

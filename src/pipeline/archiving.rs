@@ -83,7 +83,7 @@ impl Turn {
             return;
         }
         let Some(spec) = options.sources.iter().find(|spec| spec.name == self.spec.name) else { return };
-        let before = SourceSpec { pass_now: spec.pass_now, ..self.spec.clone() };
+        let before = SourceSpec { pass_now: spec.pass_now, repeat: spec.repeat, ..self.spec.clone() };
         let is_same = |a: &Options, b: &Options| {
             (a.pack.max_size, a.pack.max_members, &a.own) == (b.pack.max_size, b.pack.max_members, &b.own)
         };

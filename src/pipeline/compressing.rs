@@ -16,7 +16,10 @@ use crate::{
     staging::{Compressed, Digest, Packed, Piece, Shelf, read_record, write_record},
 };
 use std::{
-    sync::mpsc::{Receiver, SyncSender},
+    sync::{
+        atomic::{AtomicBool, Ordering},
+        mpsc::{Receiver, SyncSender},
+    },
     thread,
 };
 
@@ -33,7 +36,14 @@ pub fn run(
     loop {
         let begun = persist(ctx, |ctx| Ok((ctx.clone(), Compressor::new(&ctx.options.compress)?)));
         let Outcome::Done((ctx, first)) = begun else { return };
-        let holds = || ctx.renewed().options.compress == ctx.options.compress;
+        // Once other options were seen, every lane ends, whatever is configured by then.
+        let is_over = AtomicBool::new(false);
+        let holds = || {
+            if ctx.renewed().options.compress != ctx.options.compress {
+                is_over.store(true, Ordering::Relaxed);
+            }
+            !is_over.load(Ordering::Relaxed)
+        };
         let (ctx, inbox, holds) = (&ctx, &inbox, &holds);
         thread::scope(|scope| {
             for lane in 0..first.lanes() {
@@ -50,7 +60,7 @@ pub fn run(
                 }
             }
         });
-        if ctx.is_stopping() || holds() {
+        if ctx.is_stopping() || !is_over.load(Ordering::Relaxed) {
             return;
         }
     }

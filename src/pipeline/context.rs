@@ -174,6 +174,7 @@ impl Context {
     pub fn new(parts: Parts, staging: Staging) -> Result<Context, Failure> {
         let Parts { live, catalog, monitor, clock, wait, stop, cancel, gate, runtime } = parts;
         let Orders { version, options, vault } = live.get();
+        staging.budget().set_cap(options.cap);
         if let Some(encrypt) = &options.encrypt {
             Encrypter::open(encrypt, system_clock(&clock))?;
         }

@@ -165,6 +165,10 @@ fn reserve(ctx: &Context, id: &str, need: Reservation) -> Result<(), Failure> {
     if budget.try_reserve(id, need) {
         return Ok(());
     }
+    // However long it waited; others give nothing up for it.
+    if budget.most() < need.0 {
+        return Err(no_room(ctx, need));
+    }
     ctx.tell(Notice::WaitingForSpace { step: Step::Pack, wanted: need.0, free: budget.free() });
     while !budget.try_reserve(id, need) {
         if ctx.is_stopping() {

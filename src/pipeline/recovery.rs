@@ -71,7 +71,7 @@ fn shelved(
 fn catch_up(ctx: &Context, shelved: &BTreeSet<String>) -> Result<(), Failure> {
     let mut patience = Patience::default();
     loop {
-        match reconcile::reconcile(ctx, shelved) {
+        match reconcile::reconcile(&ctx.renewed(), shelved) {
             Ok(()) => {
                 patience.succeeded(ctx);
                 return Ok(());

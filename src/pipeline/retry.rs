@@ -5,12 +5,13 @@ use super::{
     context::{Context, Failure},
 };
 use crate::{
+    catalog::{CatalogError, Remedy},
     fate::{Fate, Trouble},
     notice::Notice,
     panics::{self, Panicked},
     upload::chance,
 };
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeSet, error::Error, time::Duration};
 
 pub enum Outcome<R> {
     Done(R),
@@ -62,7 +63,8 @@ impl Patience {
         if failure.progressed {
             self.backoff.succeeded();
         }
-        let wait = weigh(ctx, failure, &mut self.backoff);
+        // Only a start goes back to the copy.
+        let wait = if needs_start(failure) { None } else { weigh(ctx, failure, &mut self.backoff) };
         self.troubled.insert(failure.trouble);
         let Some(wait) = wait else {
             ctx.give_up(failure.trouble, &failure.chain());
@@ -90,6 +92,14 @@ impl Patience {
             ctx.tell(Notice::Recovered { trouble });
         }
     }
+}
+
+/// Whether a cause is a damaged catalog that has a copy.
+fn needs_start(failure: &Failure) -> bool {
+    let first: &(dyn Error + 'static) = failure.error.as_ref();
+    std::iter::successors(Some(first), |&err| err.source())
+        .filter_map(|err| err.downcast_ref::<CatalogError>())
+        .any(|err| matches!(err, CatalogError::Damaged { remedy: Remedy::GoBack, .. }))
 }
 
 /// How long to wait after a failure, which is told; nothing when it is not to be tried again.

@@ -78,13 +78,23 @@ impl Stages {
 /// Tells when nothing moves although something waits.
 fn listen(ctx: &Context, silence: &mut Silence) {
     let Some(limit) = ctx.options.silence else { return };
-    let is_open = |spec: &SourceSpec| matches!(ctx.catalog.open_pass(&spec.name), Ok(Some(_)));
-    let is_waiting =
-        || ctx.catalog.undelivered().is_ok_and(|pieces| !pieces.is_empty()) || ctx.options.sources.iter().any(is_open);
     let (now, moved) = ((ctx.clock)(), ctx.monitor.moved());
-    if let Some(quiet) = silence.look(now, moved, ctx.uploader.may_send(), limit, is_waiting) {
+    if let Some(quiet) = silence.look(now, moved, ctx.uploader.may_send(), limit, || is_work_waiting(ctx)) {
         ctx.tell(Notice::Silent { quiet });
     }
+}
+
+/// Asked on a thread of its own: the catalog may be what hangs, and then something waits for sure.
+fn is_work_waiting(ctx: &Context) -> bool {
+    let (tell, told) = sync_channel(1);
+    let ctx = ctx.clone();
+    let ask = move || {
+        let is_open = |spec: &SourceSpec| matches!(ctx.catalog.open_pass(&spec.name), Ok(Some(_)));
+        let pieces = ctx.catalog.undelivered();
+        let _ = tell.send(pieces.is_ok_and(|all| !all.is_empty()) || ctx.options.sources.iter().any(is_open));
+    };
+    let started = thread::Builder::new().name("silence".to_owned()).spawn(ask);
+    started.is_err() || told.recv_timeout(LEAVE_AFTER).unwrap_or(true)
 }
 
 /// What hangs is no work that could be lost: the state is as after a crash, and the next run goes on from it.
