@@ -184,27 +184,31 @@ impl Catalog {
     /// Every exception of a pass with the seq of its piece, in walk order, without those of retired pieces: their
     /// ranges are told of by what replaces them.
     pub fn exceptions(&self, source: &SourceName, pass: PassId) -> Result<Vec<(u32, Exception)>> {
+        self.exceptions_of(source, pass, |_| true, usize::MAX)
+    }
+
+    /// The first exceptions of a pass that are losses, in walk order.
+    pub fn losses(&self, source: &SourceName, pass: PassId, most: usize) -> Result<Vec<Exception>> {
+        let losses = self.exceptions_of(source, pass, |exception| exception.severity() == Severity::Loss, most)?;
+        Ok(losses.into_iter().map(|(_, exception)| exception).collect())
+    }
+
+    fn exceptions_of(
+        &self,
+        source: &SourceName,
+        pass: PassId,
+        is_meant: impl Fn(&Exception) -> bool,
+        most: usize,
+    ) -> Result<Vec<(u32, Exception)>> {
         self.read("read exceptions in", |conn| {
             conn.prepare_cached(
                 "SELECT exception.* FROM exception JOIN piece USING (source, pass, seq)
                  WHERE source = ?1 AND pass = ?2 AND state <> 'retired' ORDER BY path, seq, number",
             )?
             .query_map((source.as_str(), pass.to_string()), row::exception)?
+            .filter(|row| row.as_ref().map_or(true, |(_, exception)| is_meant(exception)))
+            .take(most)
             .collect()
-        })
-    }
-
-    /// The first exceptions of a pass that are losses, in walk order.
-    pub fn losses(&self, source: &SourceName, pass: PassId, most: usize) -> Result<Vec<Exception>> {
-        self.read("read exceptions in", |conn| {
-            let mut statement = conn.prepare_cached(
-                "SELECT exception.* FROM exception JOIN piece USING (source, pass, seq)
-                 WHERE source = ?1 AND pass = ?2 AND state <> 'retired' ORDER BY path, seq, number",
-            )?;
-            let all = statement.query_map((source.as_str(), pass.to_string()), row::exception)?;
-            let is_loss = |(_, exception): &(u32, Exception)| exception.severity() == Severity::Loss;
-            let losses = all.filter(|row| row.as_ref().map_or(true, is_loss)).take(most);
-            losses.map(|row| row.map(|(_, exception)| exception)).collect()
         })
     }
 

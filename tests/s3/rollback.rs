@@ -27,14 +27,20 @@ fn indexed(world: &World) -> Vec<String> {
     pieces.map(|piece| format!("lab/{}", piece["key"].as_str().unwrap())).collect()
 }
 
-#[test]
-fn an_index_of_other_pieces_never_stands_for_a_pass_that_was_rolled_back() {
+/// A pass that has ended, and in `before` the state as it was when one of its two pieces was delivered.
+fn delivered_with_a_state_of_before() -> World {
     let world = World::new(2);
     world.double.script(refused("/000002", "CreateMultipartUpload"));
     assert_eq!(world.run_once().code, Some(4));
     world.double.clear_script();
     sh(&world.path(""), "cp -a state before");
     assert_eq!(world.wrong_when_healed(), [""; 0]);
+    world
+}
+
+#[test]
+fn an_index_of_other_pieces_never_stands_for_a_pass_that_was_rolled_back() {
+    let world = delivered_with_a_state_of_before();
     let old = indexed(&world);
 
     // The second piece is made again under another key, since nothing on this host tells that it was delivered.
@@ -60,12 +66,7 @@ fn an_index_of_other_pieces_never_stands_for_a_pass_that_was_rolled_back() {
 
 #[test]
 fn a_state_that_was_rolled_back_finds_out_from_its_manifests_what_was_delivered() {
-    let world = World::new(2);
-    world.double.script(refused("/000002", "CreateMultipartUpload"));
-    assert_eq!(world.run_once().code, Some(4));
-    world.double.clear_script();
-    sh(&world.path(""), "cp -a state before");
-    assert_eq!(world.wrong_when_healed(), [""; 0]);
+    let world = delivered_with_a_state_of_before();
     let (old, sent) = (indexed(&world), world.double.log_of("UploadPart").len());
     sh(&world.path(""), "rm -r state; mv before state");
     assert_eq!(world.wrong_when_healed(), [""; 0]);
