@@ -113,6 +113,11 @@ impl LogMonitor {
         line!(&self, info, "Configuration taken", changed);
     }
 
+    fn paused(self, parts: &[String]) {
+        let what = if parts.is_empty() { "nothing".to_owned() } else { parts.join(", ") };
+        line!(&self, warn, "Paused", what);
+    }
+
     /// What and where, and no backtrace: finding names for one takes memory, and where there is none it may never end.
     fn panicked(self, Panicked { text, place, thread }: &Panicked) {
         line!(self, error, "Panicked", text, place, thread);
@@ -184,10 +189,9 @@ impl Monitor for LogMonitor {
                 let trouble = trouble.as_str();
                 line!(self, info, "Recovered", trouble);
             }
+            Notice::Paused { parts } => self.paused(parts),
             Notice::SettingsTaken { changes, restart } => self.settings_taken(changes, restart),
-            Notice::SettingsRefused { why } => {
-                line!(self, error, "Configuration refused, the one before holds", why);
-            }
+            Notice::SettingsRefused { why } => line!(self, error, "Configuration refused, the one before holds", why),
         }
     }
 }

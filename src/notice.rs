@@ -254,6 +254,10 @@ pub enum Notice {
     Recovered {
         trouble: Trouble,
     },
+    /// An operator told these to rest, and nothing else; what is under way is ended first.
+    Paused {
+        parts: Vec<String>,
+    },
     /// The configuration was read again, and holds. `restart`: keys that are taken only by the next start.
     SettingsTaken {
         changes: Vec<SettingChange>,

@@ -48,6 +48,11 @@ pub trait Transform: Send {
 
     /// Opens again what the last [`apply`](Self::apply) made, as a reader would years later, and writes the
     /// clear bytes to `clear`; the caller compares. Errors of `output` that come from its content have the fate
-    /// [`crate::fate::Fate::Rotten`].
-    fn prove(&mut self, output: &mut (dyn Read + Send), clear: &mut (dyn Write + Send)) -> Result<(), Self::Error>;
+    /// [`crate::fate::Fate::Rotten`]. `stop` is as that of a [`Job`]: to be asked where nothing is read for long.
+    fn prove(
+        &mut self,
+        output: &mut (dyn Read + Send),
+        clear: &mut (dyn Write + Send),
+        stop: &(dyn Fn() -> bool + Sync),
+    ) -> Result<(), Self::Error>;
 }

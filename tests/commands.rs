@@ -3,6 +3,8 @@
 mod common;
 #[path = "commands/config.rs"]
 mod config;
+#[path = "commands/daemon.rs"]
+mod daemon;
 #[path = "commands/habits.rs"]
 mod habits;
 #[path = "commands/identity.rs"]
@@ -13,6 +15,8 @@ mod left_out;
 mod giving_up;
 #[path = "commands/manual.rs"]
 mod manual;
+#[path = "commands/pause.rs"]
+mod pause;
 #[path = "commands/plan.rs"]
 mod plan;
 #[path = "commands/policy.rs"]

@@ -7,6 +7,7 @@ mod doctor;
 mod exceptions;
 mod ls;
 mod manual;
+mod pause;
 mod plan;
 mod progress;
 mod rehearse;
@@ -63,6 +64,10 @@ pub enum Command {
     AwsPolicy(aws_policy::Args),
     /// Tell what a pass would be: pieces, sizes, staging, time and money; changes nothing
     Plan(plan::Args),
+    /// Let the running daemon rest: all of it, the reading of one source, or one stage; survives a restart
+    Pause(pause::Args),
+    /// Let go on what was paused
+    Resume(pause::Args),
     /// Let the running daemon read its configuration again
     Reload(reload::Args),
     /// Tell what is going on, what waits, and what went wrong
@@ -136,6 +141,8 @@ impl Args {
             Command::Doctor(args) => doctor::run(&self, args),
             Command::AwsPolicy(args) => aws_policy::run(&self, args),
             Command::Plan(args) => plan::run(&self, args),
+            Command::Pause(args) => pause::pause(&self, args),
+            Command::Resume(args) => pause::resume(&self, args),
             Command::Reload(_) => reload::run(&self),
             Command::Status(args) => status::run(&self, args),
             Command::Ls(args) => ls::run(&self, args),

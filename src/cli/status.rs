@@ -4,8 +4,9 @@ use super::{Failed, json_line};
 use crate::{
     catalog::{Catalog, CatalogError, PassRow, PieceRow, PieceState},
     config::Settings,
-    daemon::{Question, SETTINGS_REFUSED, ask},
+    daemon::{Question, SETTINGS_REFUSED, ask, ask_any},
     path::SourcePath,
+    pipeline::Paused,
     staging,
     units::ByteSize,
 };
@@ -31,7 +32,10 @@ pub struct Args {
 
 #[expect(clippy::disallowed_methods, reason = "a signal ends this process, asleep or not")]
 pub fn run(args: &super::Args, status: &Args) -> Result<u8, Failed> {
-    let settings = args.settings()?;
+    let settings = match args.settings() {
+        Ok(settings) => settings,
+        Err(wrong) => return without_settings(status, wrong),
+    };
     loop {
         let catalog = match Catalog::open_read_only(&settings.catalog_file()) {
             Err(CatalogError::Missing { .. }) => None,
@@ -54,6 +58,18 @@ pub fn run(args: &super::Args, status: &Args) -> Result<u8, Failed> {
     }
 }
 
+/// What the daemon of this machine says of itself, where the configuration cannot say which one is meant.
+fn without_settings(status: &Args, wrong: Failed) -> Result<u8, Failed> {
+    if let Some(daemon) = ask_any(&Question::Status).ok().flatten() {
+        if status.json {
+            json_line(&mut stdout(), &json!({ "daemon": daemon, "running": true }))?;
+        } else {
+            show_now(&mut stdout().lock(), &daemon)?;
+        }
+    }
+    Err(wrong)
+}
+
 fn gather(settings: &Settings, catalog: Option<&Catalog>) -> Result<Value, Failed> {
     let mut sources = Vec::new();
     for source in &settings.sources {
@@ -69,15 +85,19 @@ fn gather(settings: &Settings, catalog: Option<&Catalog>) -> Result<Value, Faile
             _ => json!({ "source": source.name.as_str(), "path": source.path, "state": "waiting" }),
         });
     }
-    let refused = match catalog {
-        Some(catalog) => catalog.setting(SETTINGS_REFUSED)?.filter(|why| !why.is_empty()),
-        None => None,
+    let (refused, paused) = match catalog {
+        Some(catalog) => {
+            let refused = catalog.setting(SETTINGS_REFUSED)?.filter(|why| !why.is_empty());
+            (refused, Paused::load(catalog)?)
+        }
+        None => (None, Paused::default()),
     };
     // A daemon that does not answer is told by `running` alone: the rest is known without it.
-    let daemon = ask(&settings.state, Question::Status).ok().flatten();
+    let daemon = ask(&settings.state, &Question::Status).ok().flatten();
     Ok(json!({
         "daemon": daemon,
         "settings_refused": refused,
+        "paused": paused.parts().iter().map(ToString::to_string).collect::<Vec<_>>(),
         "running": staging::is_in_use(&settings.staging.path),
         "staging": { "path": settings.staging.path, "used": staging::used_below(&settings.staging.path), "cap": settings.staging.cap.0 },
         "sources": sources,
@@ -153,6 +173,10 @@ fn show(status: &Value) -> Result<(), Failed> {
     writeln!(out, "archiver is {running}; staging holds {} of {}", bytes(&staging["used"]), bytes(&staging["cap"]))?;
     if let Some(why) = status["settings_refused"].as_str() {
         writeln!(out, "The configuration that was read last is refused, the one before holds:\n{why}")?;
+    }
+    let paused = status["paused"].as_array().into_iter().flatten().filter_map(Value::as_str).collect::<Vec<_>>();
+    if !paused.is_empty() {
+        writeln!(out, "Paused: {} (archiver resume)", paused.join(", "))?;
     }
     show_now(&mut out, &status["daemon"])?;
     for source in status["sources"].as_array().into_iter().flatten() {

@@ -10,7 +10,7 @@ use std::{
     collections::BTreeSet,
     fmt,
     sync::{
-        Condvar, Mutex, MutexGuard, PoisonError,
+        Condvar, Mutex, MutexGuard, PoisonError, TryLockError,
         atomic::{AtomicU64, Ordering},
     },
     thread,
@@ -81,12 +81,27 @@ impl Crew {
         self.options.memory.saturating_sub(plan::memory_of(&self.options, self.threads))
     }
 
-    pub fn floor(&self) -> MutexGuard<'_, ()> {
-        self.floor.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Waits for the right to compress with threads that cannot be shared.
+    pub fn floor(&self, halt: Halt) -> Result<MutexGuard<'_, ()>, CompressError> {
+        self.lock(&self.floor, halt)
     }
 
-    pub fn proof(&self) -> MutexGuard<'_, ()> {
-        self.proof.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Waits for the right to prove.
+    pub fn proof(&self, halt: Halt) -> Result<MutexGuard<'_, ()>, CompressError> {
+        self.lock(&self.proof, halt)
+    }
+
+    /// Whoever holds it may do so for hours, and who waits must hear a stop, and be seen to wait.
+    fn lock<'a>(&self, right: &'a Mutex<()>, halt: Halt) -> Result<MutexGuard<'a, ()>, CompressError> {
+        loop {
+            let events = self.events();
+            match right.try_lock() {
+                Ok(held) => return Ok(held),
+                Err(TryLockError::Poisoned(held)) => return Ok(held.into_inner()),
+                Err(TryLockError::WouldBlock) if halt() => return Err(CompressError::Stopped),
+                Err(TryLockError::WouldBlock) => self.wait(events),
+            }
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -37,7 +37,7 @@ fn twins_make_what_each_would_make_alone() {
                 scope.spawn(move || {
                     let made = apply_with(&mut twin, clear, &mut Drip::new(clear)).unwrap();
                     let mut back = Vec::new();
-                    twin.prove(&mut Drip::new(&made.bytes), &mut back).unwrap();
+                    twin.prove(&mut Drip::new(&made.bytes), &mut back, &|| false).unwrap();
                     same(&back, clear);
                     let alone = super::testing::apply(options, clear, None).unwrap();
                     same(&made.bytes, &alone.bytes);

@@ -125,8 +125,9 @@ fn a_proof_tells_reading_from_what_was_read() {
         let made = apply(&options, &text(2_000_000, 1), None).unwrap();
         let half = || Drip::new(&made.bytes[..made.bytes.len() / 2]);
         let mut compressor = Compressor::new(&options).unwrap();
-        let mut prove =
-            |input: &mut (dyn Read + Send), clear: &mut (dyn Write + Send)| compressor.prove(input, clear).unwrap_err();
+        let mut prove = |input: &mut (dyn Read + Send), clear: &mut (dyn Write + Send)| {
+            compressor.prove(input, clear, &|| false).unwrap_err()
+        };
         let err = prove(&mut Failing(half(), || Stopped.into_io()), &mut io::sink());
         assert_eq!(err.fate(), Fate::Stopped);
         let err = prove(&mut Failing(half(), || io::Error::from_raw_os_error(5)), &mut io::sink());

@@ -215,17 +215,21 @@ impl Transform for Compressor {
         match options.method {
             Compression::Xz => xz::apply(job, &self.crew),
             Compression::Zstd => {
-                // Its threads are zstd's own, so one piece has them all until its end. Whoever waits here hears a
-                // stop when the one at work does.
-                let _floor = self.crew.floor();
+                // Its threads are zstd's own, so one piece has them all until its end.
+                let _floor = self.crew.floor(job.stop)?;
                 zst::apply(job, options, self.crew.threads)
             }
             Compression::None => copy(job),
         }
     }
 
-    fn prove(&mut self, output: &mut (dyn Read + Send), clear: &mut (dyn Write + Send)) -> Result<(), CompressError> {
-        let _proof = self.crew.proof();
+    fn prove(
+        &mut self,
+        output: &mut (dyn Read + Send),
+        clear: &mut (dyn Write + Send),
+        stop: probe::Halt<'_>,
+    ) -> Result<(), CompressError> {
+        let _proof = self.crew.proof(stop)?;
         let memory = if self.lanes() > 1 { self.crew.proof_memory() } else { self.crew.options.memory };
         prove::prove(output, clear, self.crew.options.method, self.crew.threads, memory)
     }

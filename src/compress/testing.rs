@@ -116,7 +116,7 @@ pub fn apply_with(
 
 pub fn prove(options: &Options, bytes: &[u8]) -> Result<Vec<u8>, CompressError> {
     let mut clear = Vec::new();
-    Compressor::new(options)?.prove(&mut Drip::new(bytes), &mut clear)?;
+    Compressor::new(options)?.prove(&mut Drip::new(bytes), &mut clear, &|| false)?;
     Ok(clear)
 }
 

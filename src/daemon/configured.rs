@@ -104,6 +104,10 @@ impl Configured {
         }
     }
 
+    pub(super) fn tell(&self, notice: &Notice) {
+        self.monitor.notice(notice);
+    }
+
     /// Tells that what was read is wrong.
     pub(super) fn refuse(&mut self, why: String) {
         self.is_refused = true;

@@ -1,7 +1,7 @@
 //! The control socket: whoever may open it asks a running daemon, one question on a line, one answer on a line, both
 //! JSON.
 
-use crate::durable;
+use crate::{durable, pipeline::Part};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::{
@@ -31,11 +31,13 @@ const TALK_WITHIN: Duration = Duration::from_secs(10);
 /// How long whoever asks waits for the answer: a reload may look at disks that hang.
 const ANSWER_WITHIN: Duration = Duration::from_secs(45);
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "ask", rename_all = "lowercase", deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "ask", content = "of", rename_all = "lowercase", deny_unknown_fields)]
 pub enum Question {
     Status,
     Reload,
+    Pause(Part),
+    Resume(Part),
 }
 
 /// A question, and where the answer is waited for.
@@ -115,24 +117,34 @@ async fn talk(stream: tokio::net::UnixStream, ask: mpsc::Sender<Asked>) {
 }
 
 /// Asks the daemon that works with this state; `None` when there is none that would listen to us.
-pub fn ask(state: &Path, question: Question) -> io::Result<Option<Value>> {
+pub fn ask(state: &Path, question: &Question) -> io::Result<Option<Value>> {
     for dir in [Path::new(RUNTIME), state] {
-        let Ok(stream) = UnixStream::connect(dir.join(NAME)) else { continue };
-        stream.set_read_timeout(Some(ANSWER_WITHIN))?;
-        stream.set_write_timeout(Some(TALK_WITHIN))?;
         // Which daemon it is comes first: there may be others with another configuration.
-        if dir != state && answer(&stream, Question::Status)?["state"].as_str() != state.to_str() {
+        let is_other = |told: Option<Value>| told.is_some_and(|told| told["state"].as_str() != state.to_str());
+        if dir != state && is_other(ask_at(dir, &Question::Status)?) {
             continue;
         }
-        let stream = UnixStream::connect(dir.join(NAME))?;
-        stream.set_read_timeout(Some(ANSWER_WITHIN))?;
-        return answer(&stream, question).map(Some);
+        if let Some(answer) = ask_at(dir, question)? {
+            return Ok(Some(answer));
+        }
     }
     Ok(None)
 }
 
-fn answer(mut stream: &UnixStream, question: Question) -> io::Result<Value> {
-    writeln!(stream, "{}", serde_json::to_string(&question).map_err(io::Error::other)?)?;
+/// Asks the daemon of this machine, for whoever cannot tell with which state it works.
+pub fn ask_any(question: &Question) -> io::Result<Option<Value>> {
+    ask_at(Path::new(RUNTIME), question)
+}
+
+fn ask_at(dir: &Path, question: &Question) -> io::Result<Option<Value>> {
+    let Ok(stream) = UnixStream::connect(dir.join(NAME)) else { return Ok(None) };
+    stream.set_read_timeout(Some(ANSWER_WITHIN))?;
+    stream.set_write_timeout(Some(TALK_WITHIN))?;
+    answer(&stream, question).map(Some)
+}
+
+fn answer(mut stream: &UnixStream, question: &Question) -> io::Result<Value> {
+    writeln!(stream, "{}", serde_json::to_string(question).map_err(io::Error::other)?)?;
     let mut line = String::new();
     BufReader::new(stream).read_line(&mut line)?;
     serde_json::from_str(&line).map_err(|_| io::Error::other("The daemon gave no answer"))

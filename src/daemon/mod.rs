@@ -5,6 +5,7 @@ mod control;
 mod doctor;
 mod options;
 mod running;
+mod signals;
 mod systemd;
 mod vault;
 
@@ -15,24 +16,24 @@ use crate::{
     log::Fan,
     notice::{Monitor, Notice},
     panics,
-    pipeline::{self, Backoff, Clock, Ended, Finish, Limit, Live, Parts, WindowGate},
+    pipeline::{self, Backoff, Clock, Ended, Finish, Limit, Live, Parts, Paused, WindowGate},
     report::{self, Mailers},
     staging::Stop,
     upload::chance,
 };
 use configured::Configured;
-use control::{Asked, Control};
+use control::Control;
 use running::{Running, window};
+use signals::{Signals, StopSignal, Told};
 use std::{sync::Arc, time::Duration};
 use tokio::{
-    signal::unix::{Signal, SignalKind, signal},
-    sync::oneshot,
+    sync::{Notify, oneshot},
     time::timeout,
 };
 use tokio_util::sync::CancellationToken;
 use vault::Opened;
 
-pub use control::{Question, ask};
+pub use control::{Question, ask, ask_any};
 pub use doctor::doctor;
 pub use options::{foreseen, load, pipeline};
 pub use running::SETTINGS_REFUSED;
@@ -40,6 +41,9 @@ pub use vault::s3_options;
 
 /// How long calls to a disk may take at the end of the process.
 const FAREWELL: Duration = Duration::from_secs(5);
+
+/// How long it may take to begin, once what was waited for is there.
+const START_WITHIN: Duration = Duration::from_secs(15 * 60);
 
 /// A thread that blocked once is kept: there may be none to be had later.
 const FOR_EVER: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
@@ -69,35 +73,10 @@ fn cannot(err: &impl Fateful) -> CannotRun {
 /// Exit code of a configuration error.
 const USAGE: u8 = 2;
 
-/// What tells us to stop.
-#[derive(Clone, Copy)]
-enum StopSignal {
-    Interrupt,
-    Terminate,
-}
-
-impl StopSignal {
-    fn name(self) -> &'static str {
-        match self {
-            StopSignal::Interrupt => "SIGINT",
-            StopSignal::Terminate => "SIGTERM",
-        }
-    }
-
-    /// As shells tell that a signal ended a command.
-    fn exit_code(self) -> u8 {
-        match self {
-            StopSignal::Interrupt => 128 + 2,
-            StopSignal::Terminate => 128 + 15,
-        }
-    }
-}
-
 /// Everything that can wake the daemon.
 enum Event {
-    Stop(StopSignal),
-    Reload,
-    Asked(Asked),
+    Told(Told),
+    Ready,
     WatchdogDue,
     Finished(Finish),
 }
@@ -105,7 +84,8 @@ enum Event {
 /// Runs until everything is done, if `run.once`, or until a signal ends it. Gives the exit code.
 pub fn run(settings: &Settings, run: &Run, mut monitors: Vec<Arc<dyn Monitor>>) -> Result<u8, CannotRun> {
     let (mailers, watched) = (Arc::<Mailers>::default(), Arc::<report::Live>::default());
-    monitors.extend([mailers.clone() as Arc<dyn Monitor>, watched.clone()]);
+    let headline = systemd::Headline::of(watched.clone());
+    monitors.extend([mailers.clone() as Arc<dyn Monitor>, watched.clone(), Arc::new(headline)]);
     let monitor: Arc<dyn Monitor> = Arc::new(Fan(monitors));
     let configured = Configured::new(settings, run, monitor.clone(), mailers).map_err(|what| (USAGE, what))?;
     let runtime = workers()?;
@@ -160,8 +140,11 @@ async fn serve(
     let clock: Clock = Arc::new(jiff::Timestamp::now);
     let settings = &configured.settings;
     let live = Live::new(options::pipeline(settings, run), vault.vault());
+    let paused = Paused::load(&catalog).map_err(|err| cannot(&err))?;
     let hours = (window(settings, run), settings.time_zone.now());
     let gate = Arc::new(WindowGate::new(hours.0, hours.1, clock.clone(), monitor.clone()));
+    let (ready, reload, is_first) = (Arc::new(Notify::new()), Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let is_ready = ready.clone();
     let parts = Parts {
         live: live.clone(),
         catalog: catalog.clone(),
@@ -172,44 +155,44 @@ async fn serve(
         cancel: cancel.clone(),
         gate: gate.clone(),
         runtime: tokio::runtime::Handle::current(),
+        ready: Box::new(move || ready.notify_one()),
     };
-    let mut running = Running { configured, run: run.clone(), vault, catalog, live, gate, watched, stop: stop.clone() };
-    running.remember("").await;
-    let mut control = match Control::listen(&running.configured.settings.state) {
-        Ok(control) => Some(control),
-        Err(err) => {
-            tracing::warn!("Cannot be asked by other commands, only by signals: {}", Chain(&err));
-            None
-        }
-    };
+    let control = Control::listen(&settings.state).map_err(|err| {
+        tracing::warn!("Cannot be asked by other commands, only by signals: {}", Chain(&err));
+    });
+    let running = Running { configured, run: run.clone(), vault, catalog, live, gate, watched, stop: stop.clone() };
+    running.rest(paused);
     let mut work = pipeline_thread(parts)?;
-    systemd::ready();
-    let mut watchdog = systemd::watchdog_interval().map(tokio::time::interval);
+    // Beside what follows: it asks disks, and signals and the watchdog must not wait for those.
+    let serving = tokio::spawn(running.serve(control.ok(), reload.clone(), is_first.clone()));
+    let mut watchdog = systemd::Watchdog::configured();
     let mut stopped_by = None;
-    loop {
+    let finish = loop {
         let event = tokio::select! {
             finished = &mut work => Event::Finished(finished.map_err(|_| (1, "The pipeline ended badly".to_owned()))??),
-            why = signals.next() => why,
-            asked = next_question(&mut control) => Event::Asked(asked),
-            () = tick(&mut watchdog) => Event::WatchdogDue,
+            told = signals.next() => Event::Told(told),
+            () = is_ready.notified() => Event::Ready,
+            () = watchdog.due() => Event::WatchdogDue,
         };
         match event {
-            Event::Finished(finish) => return Ok((finish, stopped_by)),
-            Event::Stop(signal) => {
+            Event::Finished(finish) => break finish,
+            Event::Told(Told::Stop(signal)) => {
                 monitor.notice(&Notice::Stopping { why: signal.name().to_owned() });
                 stopped_by.get_or_insert(signal);
                 systemd::stopping();
                 stop.tell();
                 cancel.cancel();
             }
-            Event::Reload => drop(running.reload().await),
-            Event::Asked(Asked { question, answer }) => {
-                // Who asked may have gone.
-                let _ = answer.send(running.answer(question).await);
+            Event::Told(Told::Reload) => reload.notify_one(),
+            Event::Ready => {
+                systemd::ready();
+                is_first.notify_one();
             }
-            Event::WatchdogDue => systemd::watchdog(),
+            Event::WatchdogDue => watchdog.feed(&stop, monitor.as_ref()),
         }
-    }
+    };
+    serving.abort();
+    Ok((finish, stopped_by))
 }
 
 /// Runs the pipeline on a thread of its own, and not on one of those that wait for calls that block: those are lent.
@@ -236,8 +219,8 @@ async fn open(
     loop {
         match open_as(&configured.settings, run, monitor, signals).await? {
             Ok(opened) => return Ok(Ok(opened)),
-            Err(Interrupted::Stop(signal)) => return Ok(Err(signal)),
-            Err(Interrupted::Reload) => match configured.read().await {
+            Err(Told::Stop(signal)) => return Ok(Err(signal)),
+            Err(Told::Reload) => match configured.read().await {
                 Ok(next) => configured.take(next),
                 Err(why) => configured.refuse(why),
             },
@@ -252,7 +235,7 @@ async fn open_as(
     run: &Run,
     monitor: &dyn Monitor,
     signals: &mut Signals,
-) -> Result<Result<(Catalog, Opened), Interrupted>, CannotRun> {
+) -> Result<Result<(Catalog, Opened), Told>, CannotRun> {
     let (catalog, is_known) = match open_catalog(settings, run, monitor, signals).await? {
         Ok(opened) => opened,
         Err(why) => return Ok(Err(why)),
@@ -268,7 +251,7 @@ async fn open_catalog(
     run: &Run,
     monitor: &dyn Monitor,
     signals: &mut Signals,
-) -> Result<Result<(Catalog, bool), Interrupted>, CannotRun> {
+) -> Result<Result<(Catalog, bool), Told>, CannotRun> {
     let (mut backoff, limit) = (Backoff::default(), Limit::of(run.once, run.give_up_after));
     loop {
         let opened = Catalog::open_or_go_back(&settings.catalog_file(), jiff::Timestamp::now());
@@ -288,68 +271,18 @@ async fn open_catalog(
     }
 }
 
-/// What ends a wait before its time.
-enum Interrupted {
-    Stop(StopSignal),
-    Reload,
-}
-
 /// Tells what keeps a run from its beginning, and waits. Gives what ended the waiting.
 async fn tell_and_wait(
     monitor: &dyn Monitor,
     signals: &mut Signals,
     err: &impl Fateful,
     wait: Duration,
-) -> Option<Interrupted> {
+) -> Option<Told> {
     let what = Chain(err).to_string();
     monitor.notice(&Notice::Trouble { trouble: err.trouble(), what, retry_in: Some(wait) });
+    systemd::extend(wait + START_WITHIN);
     tokio::select! {
         () = tokio::time::sleep(wait) => None,
-        event = signals.next() => match event {
-            Event::Stop(signal) => Some(Interrupted::Stop(signal)),
-            Event::Reload => Some(Interrupted::Reload),
-            Event::Asked(_) | Event::WatchdogDue | Event::Finished(_) => None,
-        },
-    }
-}
-
-async fn next_question(control: &mut Option<Control>) -> Asked {
-    match control {
-        Some(control) => control.next().await,
-        None => std::future::pending().await,
-    }
-}
-
-async fn tick(watchdog: &mut Option<tokio::time::Interval>) {
-    match watchdog {
-        Some(interval) => {
-            interval.tick().await;
-        }
-        None => std::future::pending().await,
-    }
-}
-
-/// Signals that mean something to us.
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-    hangup: Signal,
-}
-
-impl Signals {
-    fn listen() -> std::io::Result<Signals> {
-        Ok(Signals {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-            hangup: signal(SignalKind::hangup())?,
-        })
-    }
-
-    async fn next(&mut self) -> Event {
-        tokio::select! {
-            _ = self.terminate.recv() => Event::Stop(StopSignal::Terminate),
-            _ = self.interrupt.recv() => Event::Stop(StopSignal::Interrupt),
-            _ = self.hangup.recv() => Event::Reload,
-        }
+        told = signals.next() => Some(told),
     }
 }

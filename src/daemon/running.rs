@@ -3,7 +3,7 @@
 use super::{
     Run,
     configured::{Configured, Next},
-    control::Question,
+    control::{Asked, Control, Question},
     options, systemd,
     vault::{self, Opened},
 };
@@ -11,13 +11,15 @@ use crate::{
     catalog::Catalog,
     config::Settings,
     fate::Chain,
-    pipeline::{self, Live, WindowGate},
+    notice::{Notice, Step},
+    pipeline::{self, Live, Part, Paused, WindowGate},
     report,
     staging::Stop,
     window::Window,
 };
 use serde_json::{Value, json};
 use std::{sync::Arc, time::Duration};
+use tokio::sync::Notify;
 
 /// Setting of the catalog: why the configuration that was read last is not in force; empty when it is.
 pub const SETTINGS_REFUSED: &str = "settings-refused";
@@ -43,7 +45,22 @@ pub(super) fn window(settings: &Settings, run: &Run) -> Window {
 }
 
 impl Running {
-    pub(super) async fn answer(&mut self, question: Question) -> Value {
+    /// Answers and reloads, one after the other, for as long as it is asked to. `ready`: from now on the settings of this
+    /// process are those in force; before it there may be another one.
+    pub(super) async fn serve(mut self, mut control: Option<Control>, reload: Arc<Notify>, ready: Arc<Notify>) {
+        loop {
+            tokio::select! {
+                () = ready.notified() => self.remember("").await,
+                () = reload.notified() => drop(self.reload().await),
+                Asked { question, answer } = next_question(&mut control) => {
+                    // Who asked may have gone.
+                    let _ = answer.send(self.answer(question).await);
+                }
+            }
+        }
+    }
+
+    async fn answer(&mut self, question: Question) -> Value {
         match question {
             Question::Status => {
                 let file = match self.configured.read().await {
@@ -59,6 +76,15 @@ impl Running {
                     "now": self.watched.snapshot(),
                 })
             }
+            Question::Pause(part) => {
+                if let Part::Source(source) = &part
+                    && !self.configured.settings.sources.iter().any(|known| known.name == *source)
+                {
+                    return json!({ "wrong": format!("There is no source {:?} in the configuration", source.as_str()) });
+                }
+                self.pause(Paused::clone(&self.live.paused()).with(part)).await
+            }
+            Question::Resume(part) => self.pause(Paused::clone(&self.live.paused()).without(&part)).await,
             Question::Reload => match self.reload().await {
                 Ok(()) => json!({ "taken": true }),
                 Err(why) => json!({ "taken": false, "why": why }),
@@ -66,8 +92,33 @@ impl Running {
         }
     }
 
+    /// Lets rest what is to, and nothing else.
+    pub(super) fn rest(&self, paused: Paused) {
+        self.gate.pause(paused.stage_rests(Step::Upload));
+        let parts = paused.parts().iter().map(ToString::to_string).collect::<Vec<_>>();
+        let before = self.live.paused();
+        self.live.pause(paused.clone());
+        if *before != paused {
+            self.configured.tell(&Notice::Paused { parts });
+        }
+    }
+
+    /// Kept first: after a restart it must not go on by itself.
+    async fn pause(&self, paused: Paused) -> Value {
+        let (catalog, kept) = (self.catalog.clone(), paused.clone());
+        let keeping = tokio::task::spawn_blocking(move || kept.keep(&catalog));
+        match tokio::time::timeout(ANSWER_WITHIN, keeping).await {
+            Ok(Ok(Ok(()))) => {}
+            Ok(Ok(Err(err))) => return json!({ "wrong": Chain(&err).to_string() }),
+            Ok(Err(_)) | Err(_) => return json!({ "wrong": "The catalog gives no answer" }),
+        }
+        let parts = paused.parts().iter().map(ToString::to_string).collect::<Vec<_>>();
+        self.rest(paused);
+        json!({ "paused": parts, "now": self.watched.snapshot() })
+    }
+
     /// Reads the configuration again, and takes all of it or nothing; then tells why.
-    pub(super) async fn reload(&mut self) -> Result<(), String> {
+    async fn reload(&mut self) -> Result<(), String> {
         systemd::reloading();
         let read = match self.configured.read().await {
             Ok(next) => self.open_vault(&next).await.map(|vault| (next, vault)),
@@ -76,12 +127,10 @@ impl Running {
         let done = match read {
             Ok((next, vault)) => {
                 self.take(next, vault);
-                systemd::status("Configuration taken");
                 self.remember("").await;
                 Ok(())
             }
             Err(why) => {
-                systemd::status(&format!("Configuration refused, the one before holds: {}", why.replace('\n', "; ")));
                 self.remember(&why).await;
                 self.configured.refuse(why.clone());
                 Err(why)
@@ -124,7 +173,7 @@ impl Running {
     }
 
     /// Keeps why the configuration was refused, for whoever asks in another process.
-    pub(super) async fn remember(&self, why: &str) {
+    async fn remember(&self, why: &str) {
         let (catalog, why) = (self.catalog.clone(), why.to_owned());
         let keep = move || match catalog.setting(SETTINGS_REFUSED)?.unwrap_or_default() == why {
             true => Ok(()),
@@ -137,5 +186,12 @@ impl Running {
             Ok(_) => {}
             Err(_) => tracing::warn!("Cannot keep for `archiver status` how reloading went: no answer"),
         }
+    }
+}
+
+async fn next_question(control: &mut Option<Control>) -> Asked {
+    match control {
+        Some(control) => control.next().await,
+        None => std::future::pending().await,
     }
 }

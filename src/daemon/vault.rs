@@ -1,6 +1,6 @@
 //! The vault that the configuration names.
 
-use super::{CannotRun, Interrupted, Run, Signals, cannot, tell_and_wait};
+use super::{CannotRun, Run, Signals, Told, cannot, systemd, tell_and_wait};
 use crate::{
     config::{Settings, VaultUrl},
     fate::{Chain, Fateful},
@@ -56,7 +56,7 @@ pub(super) async fn open(
     settings: &Settings,
     opening: &Opening<'_>,
     signals: &mut Signals,
-) -> Result<Result<Opened, Interrupted>, CannotRun> {
+) -> Result<Result<Opened, Told>, CannotRun> {
     match (&settings.vault.url, s3_options(settings)) {
         (VaultUrl::Directory(path), _) => open_directory(path, opening, signals).await,
         (VaultUrl::S3 { .. }, options) => {
@@ -90,7 +90,7 @@ async fn open_directory(
     path: &Path,
     Opening { run, monitor, is_known }: &Opening<'_>,
     signals: &mut Signals,
-) -> Result<Result<Opened, Interrupted>, CannotRun> {
+) -> Result<Result<Opened, Told>, CannotRun> {
     let mut backoff = Backoff::default();
     loop {
         let opening = path.to_owned();
@@ -114,6 +114,10 @@ async fn open_directory(
             }
         };
         let Some(wait) = wait else { return Err(cannot(&err)) };
+        if !run.once {
+            // All else is good: it runs, and does not fail for a disk that may be back in a moment.
+            systemd::ready();
+        }
         if let Some(why) = tell_and_wait(*monitor, signals, &err, wait).await {
             return Ok(Err(why));
         }

@@ -26,7 +26,7 @@ fn every_length_comes_back_through_gpg_and_through_ours() {
         assert!(gpg.decrypt(&[], &sealed) == clear, "{len} by gpg");
         assert!(opened(&unlock, &sealed) == clear, "{len} by ours");
         let mut proven = Vec::new();
-        encrypter.prove(&mut &sealed[..], &mut proven).unwrap();
+        encrypter.prove(&mut &sealed[..], &mut proven, &|| false).unwrap();
         assert!(proven == clear, "{len} by the proof");
     }
 }
@@ -53,7 +53,7 @@ fn the_passphrase_in_a_file_is_the_one_that_gpg_reads_in_it() {
         assert!(opened_by_gpg == clear, "{case:?}");
         assert!(opened(&Unlock::Passphrase(Secret::from_file(&file).unwrap()), &sealed) == clear, "{case:?}");
         let mut proven = Vec::new();
-        encrypter.prove(&mut &sealed[..], &mut proven).unwrap();
+        encrypter.prove(&mut &sealed[..], &mut proven, &|| false).unwrap();
         assert!(proven == clear, "{case:?}");
     }
 }

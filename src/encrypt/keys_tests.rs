@@ -281,7 +281,7 @@ fn keys_are_judged_again_before_each_piece_and_a_renewed_one_is_taken_up() {
     assert_eq!((err.fate(), err.trouble(), err.trouble().exit_code()), (Fate::Operator, Trouble::Keys, 5));
     assert!(output.is_empty(), "nothing is written to fewer recipients");
     // Nor is the last piece mistaken for this one.
-    assert!(matches!(encrypter.prove(&mut &b""[..], &mut Vec::new()), Err(EncryptError::Unmade)));
+    assert!(matches!(encrypter.prove(&mut &b""[..], &mut Vec::new(), &|| false), Err(EncryptError::Unmade)));
 
     let policy = StandardPolicy::new();
     let mut signer = cert.primary_key().key().clone().parts_into_secret().unwrap().into_keypair().unwrap();

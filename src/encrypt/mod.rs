@@ -182,7 +182,12 @@ impl Transform for Encrypter {
     /// With a passphrase, the session key is taken from the SKESK packet with the passphrase itself. With
     /// certificates the secret keys are elsewhere: the PKESK packets must be just the bytes that were written, one
     /// for every recipient, and the session key is the one still in memory.
-    fn prove(&mut self, output: &mut (dyn Read + Send), clear: &mut (dyn Write + Send)) -> Result<(), EncryptError> {
+    fn prove(
+        &mut self,
+        output: &mut (dyn Read + Send),
+        clear: &mut (dyn Write + Send),
+        _: &(dyn Fn() -> bool + Sync),
+    ) -> Result<(), EncryptError> {
         if !self.options.prove {
             return Ok(());
         }

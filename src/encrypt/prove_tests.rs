@@ -10,7 +10,7 @@ use std::io;
 
 fn is_rotten(encrypter: &mut Encrypter, sealed: &[u8], clear: &[u8], what: &str) {
     let mut proven = Vec::new();
-    match encrypter.prove(&mut &*sealed, &mut proven) {
+    match encrypter.prove(&mut &*sealed, &mut proven, &|| false) {
         Err(err) => assert_eq!((err.fate(), err.trouble()), (Fate::Rotten, Trouble::Staging), "{what}: {err}"),
         Ok(()) => panic!("{what} was proven, equal: {}", proven == clear),
     }
@@ -37,7 +37,7 @@ fn every_flipped_bit_is_found_by_the_proof_and_by_opening() {
         assert!(!is_open || (bit / 8 < header && opened == clear), "bit {bit}");
         sealed[bit / 8] ^= 1 << (bit % 8);
     }
-    encrypter.prove(&mut &sealed[..], &mut Vec::new()).unwrap();
+    encrypter.prove(&mut &sealed[..], &mut Vec::new(), &|| false).unwrap();
 }
 
 #[test]
@@ -201,7 +201,9 @@ fn a_stop_and_a_failing_disk_are_told_as_such_wherever_they_happen() {
             let failing = || Failing { left, with };
             let check = |err: EncryptError| assert_eq!(err.fate(), fate, "{left}: {err}");
             check(
-                encrypter.prove(&mut (&sealed[..left]).chain(Failing { left: 0, with }), &mut io::sink()).unwrap_err(),
+                encrypter
+                    .prove(&mut (&sealed[..left]).chain(Failing { left: 0, with }), &mut io::sink(), &|| false)
+                    .unwrap_err(),
             );
             check(
                 opener.decrypt(&mut (&sealed[..left]).chain(Failing { left: 0, with }), &mut io::sink()).unwrap_err(),
@@ -227,7 +229,7 @@ fn an_input_that_came_short_is_not_sealed_as_if_whole() {
     assert!(matches!(job(None), EncryptError::Length { length: 5, expected: 6 }));
     let mark = Mark { input: 3, output: 100, summary: Sealed::default() };
     assert!(matches!(job(Some(mark)), EncryptError::Resumed));
-    assert!(matches!(encrypter.prove(&mut &b""[..], &mut Vec::new()), Err(EncryptError::Unmade)));
+    assert!(matches!(encrypter.prove(&mut &b""[..], &mut Vec::new(), &|| false), Err(EncryptError::Unmade)));
 }
 
 #[test]
@@ -238,6 +240,6 @@ fn without_proof_nothing_is_read() {
     apply(&mut encrypter, b"clear").unwrap();
     let mut failing = Failing { left: 0, with: || io::Error::other("read") };
     let mut clear = Vec::new();
-    encrypter.prove(&mut failing, &mut clear).unwrap();
+    encrypter.prove(&mut failing, &mut clear, &|| false).unwrap();
     assert!(clear.is_empty());
 }

@@ -32,7 +32,7 @@ pub fn run(
     news: Receiver<Piece<Packed>>,
     out: SyncSender<Piece<Compressed>>,
 ) {
-    let inbox = Inbox::new(backlog, news);
+    let inbox = Inbox::new(Step::Compress, backlog, news);
     loop {
         let begun = persist(ctx, |ctx| Ok((ctx.clone(), Compressor::new(&ctx.options.compress)?)));
         let Outcome::Done((ctx, first)) = begun else { return };
@@ -45,14 +45,17 @@ pub fn run(
             !is_over.load(Ordering::Relaxed)
         };
         let (ctx, inbox, holds) = (&ctx, &inbox, &holds);
+        // This thread only waits for the lanes.
+        ctx.stop.rest();
         thread::scope(|scope| {
             for lane in 0..first.lanes() {
                 let (mut compressor, out) = (first.twin(), out.clone());
-                let started = stages::start_within(ctx, scope, "compressor", move || {
-                    inbox.each_while(ctx, holds, |piece, patience| {
+                let own = ctx.watched(stages::COMPRESSOR);
+                let started = stages::start_within(ctx, scope, stages::COMPRESSOR, move || {
+                    inbox.each_while(&own, holds, |piece, patience| {
                         // The method and the level are those of the compressor, whatever holds by now.
-                        attempt(ctx, patience, |_| compress_piece(ctx, &mut compressor, piece))
-                            .then(|next| hand_on(ctx, piece, next, &out))
+                        attempt(&own, patience, |_| compress_piece(&own, &mut compressor, piece))
+                            .then(|next| hand_on(&own, piece, next, &out))
                     });
                 });
                 if !started && lane == 0 {

@@ -1,9 +1,10 @@
 //! What all stages share: the disk, the catalog, the vault, and how they learn of each other.
 
 use super::{
-    Options, Parts,
+    Options, Parts, Paused,
     bell::Bell,
     drafts::UnderWay,
+    finish::{Ended, Finish},
     ledger::CatalogLedger,
     live::{Live, Orders},
     silence::Movement,
@@ -24,6 +25,7 @@ use std::{
     collections::BTreeSet,
     error::Error,
     ops::Deref,
+    pin::pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -32,42 +34,15 @@ use std::{
 };
 use tokio_util::sync::CancellationToken;
 
+/// How often a wait for the async workers shows that it goes on.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+
 /// The time, which comes in by the parameter list.
 pub type Clock = Arc<dyn Fn() -> jiff::Timestamp + Send + Sync>;
 
 /// Waits before something is tried again, or until it is told to stop. With a clock that is not the system's, this is
 /// where its time passes.
 pub type Wait = Arc<dyn Fn(&Stop, Duration) + Send + Sync>;
-
-/// How a run ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ended {
-    /// Everything that was due is delivered.
-    Complete,
-    /// It was told to; the rest goes on at the next start.
-    Stopped,
-    /// Sources are held, and nothing else is left to do.
-    Held,
-    Trouble(Trouble),
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Finish {
-    pub ended: Ended,
-    /// Entries that were lost or damaged in the passes that this run worked on.
-    pub lost: u64,
-}
-
-impl Finish {
-    pub fn exit_code(self) -> u8 {
-        match self.ended {
-            Ended::Complete if self.lost > 0 => 3,
-            Ended::Complete | Ended::Stopped => 0,
-            Ended::Held => Trouble::Source.exit_code(),
-            Ended::Trouble(trouble) => trouble.exit_code(),
-        }
-    }
-}
 
 /// A failure, whatever room it comes from, with what must happen next.
 #[derive(Debug)]
@@ -117,6 +92,8 @@ impl Failure {
 #[derive(Clone)]
 pub struct Context {
     shared: Arc<Shared>,
+    /// Of whoever works here, so that it is seen if that hangs.
+    pub stop: Stop,
     pub options: Arc<Options>,
     pub vault: Arc<dyn Vault>,
     pub uploader: Arc<Uploader>,
@@ -131,7 +108,6 @@ pub struct Shared {
     pub monitor: Movement,
     pub clock: Clock,
     pub wait: Wait,
-    pub stop: Stop,
     pub runtime: tokio::runtime::Handle,
     pub bell: Bell,
     /// Cancels what runs on the async workers; told together with `stop`.
@@ -172,8 +148,8 @@ impl Deref for Context {
 impl Context {
     /// Checks the keys and settles the names under which this host's pieces stand.
     pub fn new(parts: Parts, staging: Staging) -> Result<Context, Failure> {
-        let Parts { live, catalog, monitor, clock, wait, stop, cancel, gate, runtime } = parts;
-        let Orders { version, options, vault } = live.get();
+        let Parts { live, catalog, monitor, clock, wait, stop, cancel, gate, runtime, .. } = parts;
+        let Orders { version, options, vault, .. } = live.get();
         staging.budget().set_cap(options.cap);
         if let Some(encrypt) = &options.encrypt {
             Encrypter::open(encrypt, system_clock(&clock))?;
@@ -189,7 +165,6 @@ impl Context {
             monitor: Movement::new(monitor),
             clock,
             wait,
-            stop,
             runtime,
             bell: Bell::default(),
             cancel,
@@ -203,12 +178,12 @@ impl Context {
             ended: Mutex::new(None),
             lost: AtomicU64::new(0),
         });
-        Ok(Context { shared, options, vault, uploader })
+        Ok(Context { shared, stop, options, vault, uploader })
     }
 
     /// For the next unit of work: with the options and the vault that hold now.
     pub fn renewed(&self) -> Context {
-        let Orders { version, options, vault } = self.live.get();
+        let Orders { version, options, vault, .. } = self.live.get();
         let mut present = self.present.lock().unwrap_or_else(PoisonError::into_inner);
         if present.0 != version {
             self.staging.budget().set_cap(options.cap);
@@ -216,12 +191,39 @@ impl Context {
         }
         let uploader = present.1.clone();
         drop(present);
-        Context { shared: self.shared.clone(), options, vault, uploader }
+        Context { shared: self.shared.clone(), stop: self.stop.clone(), options, vault, uploader }
+    }
+
+    /// What is to rest as things are now.
+    pub fn paused(&self) -> Arc<Paused> {
+        self.live.paused()
+    }
+
+    /// For another who works, and is seen if he hangs.
+    pub fn watched(&self, name: &'static str) -> Context {
+        self.with_stop(self.stop.watched(name, None))
+    }
+
+    pub fn with_stop(&self, stop: Stop) -> Context {
+        Context { stop, ..self.clone() }
+    }
+
+    /// Waits for what runs on the async workers. That is not seen to hang: all that it asks of others has its limits.
+    pub fn block_on<T>(&self, work: impl Future<Output = T>) -> T {
+        self.runtime.block_on(async {
+            let mut work = pin!(work);
+            loop {
+                match tokio::time::timeout(LOOK_EVERY, &mut work).await {
+                    Ok(done) => return done,
+                    Err(_) => drop(self.is_stopping()),
+                }
+            }
+        })
     }
 
     /// Waits for an answer of the vault, or until it is told to stop: a server that never answers keeps nobody.
     pub fn ask<T, E: Into<Failure>>(&self, question: impl Future<Output = Result<T, E>>) -> Result<T, Failure> {
-        self.runtime.block_on(async {
+        self.block_on(async {
             tokio::select! {
                 biased;
                 () = self.cancel.cancelled() => Err(Stopped.into()),

@@ -33,7 +33,7 @@ pub(super) const STANDARD: &str = "STANDARD";
 
 pub fn run(ctx: &Context, backlog: Vec<Piece<Encrypted>>, news: Receiver<Piece<Encrypted>>) {
     let mut greeted: Option<Arc<dyn Vault>> = None;
-    Inbox::new(backlog, news).each(ctx, |piece, patience| {
+    Inbox::new(Step::Upload, backlog, news).each(ctx, |piece, patience| {
         let mut delivered = attempt(ctx, patience, |ctx| {
             if !greeted.as_ref().is_some_and(|greeted| Arc::ptr_eq(greeted, &ctx.vault)) {
                 greet(ctx)?;
@@ -124,7 +124,7 @@ pub(super) fn deliver(ctx: &Context, parcel: &Parcel) -> Result<(), Failure> {
         held.fetch_add(bytes, Ordering::Relaxed);
         ctx.monitor.progress(Step::Upload, bytes);
     };
-    match ctx.runtime.block_on(ctx.uploader.deliver(parcel, &ctx.cancel, &progress)) {
+    match ctx.block_on(ctx.uploader.deliver(parcel, &ctx.cancel, &progress)) {
         Ok(_) => Ok(()),
         Err(err) => Err(Failure { progressed: reached(ctx, &parcel.key, held.into_inner()), ..err.into() }),
     }

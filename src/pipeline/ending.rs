@@ -20,11 +20,11 @@ use crate::{
     catalog::{PassRow, PieceRow, PieceState},
     compress,
     durable::{self, at},
-    fate::{Fate, Trouble},
+    fate::{Fate, Stopped, Trouble},
     name::{Encryption, PassId, SourceName},
     notice::Notice,
     panics,
-    staging::{Digest, Encrypted, RecordError, Reservation, read_record, write_record},
+    staging::{Digest, Encrypted, Heeding, RecordError, Reservation, read_record, write_record},
     vault::{Key, Receipt, checksum::BlockSums},
 };
 use serde::{Deserialize, Serialize};
@@ -329,6 +329,7 @@ impl PassObject<'_> {
         // Both forms of a listing are small beside a piece; it waits its turn for room all the same.
         let clear_path = local_manifests(&ctx.options.state, &self.pass.source, self.pass.pass).join(self.name);
         let clear = keep_file(&clear_path, |out| {
+            let out = &mut Heeding { inner: out, stop: &ctx.stop };
             if self.name.ends_with(".xz") {
                 let mut xz = compress::xz_writer(out).map_err(at("write", &clear_path))?;
                 write(&mut xz)?;
@@ -339,7 +340,8 @@ impl PassObject<'_> {
                 zstd.finish().map(drop).map_err(at("write", &clear_path))?;
             }
             Ok(())
-        })?;
+        })
+        .map_err(|failure| if Stopped::caused(failure.error.as_ref()) { Stopped.into() } else { failure })?;
         let id = self.file_name("");
         let need = Reservation(clear.len + clear.len / 100 + (128 << 10));
         ctx.staging.budget().reserve(&id, need, &|| ctx.is_stopping())?;

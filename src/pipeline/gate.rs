@@ -20,6 +20,9 @@ use std::{
 /// timers, which clock changes and suspends would make wrong.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
 
+/// Somebody waits for the end of a pause.
+const PAUSED_LOOK_EVERY: Duration = Duration::from_secs(1);
+
 /// How long after the window has closed a part under way may still end.
 pub const GRACE: SignedDuration = SignedDuration::from_mins(5);
 
@@ -37,17 +40,29 @@ pub struct WindowGate {
     clock: Clock,
     monitor: Arc<dyn Monitor>,
     waiting: AtomicBool,
+    is_paused: AtomicBool,
 }
 
 impl WindowGate {
     pub fn new(window: Window, zone: TimeZone, clock: Clock, monitor: Arc<dyn Monitor>) -> WindowGate {
-        WindowGate { hours: Mutex::new((window, zone)), clock, monitor, waiting: AtomicBool::new(false) }
+        WindowGate {
+            hours: Mutex::new((window, zone)),
+            clock,
+            monitor,
+            waiting: AtomicBool::new(false),
+            is_paused: AtomicBool::new(false),
+        }
     }
 
     /// Holds for whoever waits already, too.
     pub fn set(&self, window: Window, zone: TimeZone) {
         *self.hours.lock().unwrap_or_else(PoisonError::into_inner) = (window, zone);
         self.waiting.store(false, Ordering::Relaxed);
+    }
+
+    /// Nothing more is begun until it is told otherwise. Parts under way end; that nothing moves is still told.
+    pub fn pause(&self, is_paused: bool) {
+        self.is_paused.store(is_paused, Ordering::Relaxed);
     }
 
     fn hours(&self) -> (Window, TimeZone) {
@@ -59,6 +74,10 @@ impl WindowGate {
 impl Gate for WindowGate {
     async fn opened(&self) {
         loop {
+            if self.is_paused.load(Ordering::Relaxed) {
+                tokio::time::sleep(PAUSED_LOOK_EVERY).await;
+                continue;
+            }
             let (now, (window, zone)) = ((self.clock)(), self.hours());
             if window.is_open_at(now, &zone) {
                 self.waiting.store(false, Ordering::Relaxed);

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     name::PieceName,
-    notice::Notice,
+    notice::{Notice, Step},
     staging::{Piece, Shelf},
 };
 use std::{
@@ -25,6 +25,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Several lanes may take from it.
 pub struct Inbox<S> {
+    /// Nothing is taken while it is paused.
+    step: Step,
     coming: Mutex<Coming<S>>,
     aside: Mutex<Vec<Aside<S>>>,
 }
@@ -47,8 +49,8 @@ struct Aside<S> {
 }
 
 impl<S: Shelf> Inbox<S> {
-    pub fn new(backlog: Vec<Piece<S>>, news: Receiver<Piece<S>>) -> Inbox<S> {
-        Inbox { coming: Mutex::new(Coming { backlog: backlog.into(), news }), aside: Mutex::default() }
+    pub fn new(step: Step, backlog: Vec<Piece<S>>, news: Receiver<Piece<S>>) -> Inbox<S> {
+        Inbox { step, coming: Mutex::new(Coming { backlog: backlog.into(), news }), aside: Mutex::default() }
     }
 
     /// Works on pieces until there are no more or a stop is told.
@@ -87,13 +89,18 @@ impl<S: Shelf> Inbox<S> {
     }
 
     fn next(&self, ctx: &Context, goes_on: &impl Fn() -> bool) -> Option<Taken<S>> {
+        let is_paused = || ctx.paused().stage_rests(self.step);
         while !ctx.is_stopping() && goes_on() {
+            if is_paused() {
+                ctx.stop.wait(LOOK_EVERY);
+                continue;
+            }
             let wait = match self.due(ctx.elapsed()) {
                 Ok(taken) => return Some(taken),
                 Err(wait) => wait,
             };
             match self.come(wait.unwrap_or(LOOK_EVERY).min(LOOK_EVERY)) {
-                Ok(piece) if goes_on() => return Some(Taken { piece, patience: Patience::default() }),
+                Ok(piece) if goes_on() && !is_paused() => return Some(Taken { piece, patience: Patience::default() }),
                 // It came while it was waited for.
                 Ok(piece) => self.coming().backlog.push_front(piece),
                 Err(RecvTimeoutError::Timeout) => {}

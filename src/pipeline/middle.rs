@@ -231,7 +231,7 @@ fn prove<T: Transform, B: Shelf>(
     let proven = (|| -> Result<(), Failure> {
         if proves {
             let mut clear = HashingWriter::new(io::sink());
-            transform.prove(&mut tee, &mut clear)?;
+            transform.prove(&mut tee, &mut clear, &|| ctx.is_stopping())?;
             same(&clear.tally().digest(), expect, "What comes out of the output")?;
         }
         io::copy(&mut tee, &mut io::sink()).map_err(read_failure)?;

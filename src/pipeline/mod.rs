@@ -17,6 +17,7 @@ mod context;
 mod delivery;
 mod drafts;
 mod ending;
+mod finish;
 mod forecast;
 mod gate;
 mod greeting;
@@ -28,6 +29,7 @@ mod ledger;
 mod live;
 mod middle;
 mod packing;
+mod paused;
 mod reconcile;
 mod records;
 mod recovery;
@@ -40,20 +42,22 @@ mod summary;
 mod turns;
 
 pub use backoff::{Backoff, Limit};
-pub use context::{Clock, Ended, Failure, Finish, Wait, random_id};
+pub use context::{Clock, Failure, Wait, random_id};
 pub use ending::write_tree;
+pub use finish::{Ended, Finish};
 pub use forecast::{Forecast, Forecaster, Keep};
 pub use gate::{AlwaysOpen, GRACE, WindowGate};
 pub use greeting::is_vault_known;
 pub use lane::NotNow;
 pub use live::Live;
+pub use paused::{Part, Paused};
 pub use records::{local_manifest, read_manifest};
 pub use spec::{Names, Options, SourceSpec};
 
 use crate::{
     catalog::Catalog,
-    fate::{Chain, Fate, Fateful, Trouble},
-    notice::{Monitor, Notice},
+    fate::{Chain, Fate, Fateful},
+    notice::Monitor,
     staging::{Staging, Stop},
     upload::Gate,
 };
@@ -80,10 +84,14 @@ pub struct Parts {
     pub gate: Arc<dyn Gate>,
     /// Where uploads run.
     pub runtime: tokio::runtime::Handle,
+    /// Called when nothing stands in the way of the work any more: the working directory is ours, and the keys are good.
+    pub ready: Box<dyn FnOnce() + Send>,
 }
 
 /// Runs until it is told to stop, or, with [`Options::once`], until nothing is left to do. Blocks.
-pub fn run(parts: Parts) -> Finish {
+pub fn run(mut parts: Parts) -> Finish {
+    parts.stop = parts.stop.watched("pipeline", None);
+    let ready = std::mem::replace(&mut parts.ready, Box::new(|| ()));
     let options = parts.live.get().options;
     let (staging, backlog) = match Staging::open(&options.staging, options.cap) {
         Ok(opened) => opened,
@@ -94,6 +102,7 @@ pub fn run(parts: Parts) -> Finish {
         Ok(ctx) => ctx,
         Err(failure) => return Finish::failed(monitor.as_ref(), failure.trouble, failure.chain()),
     };
+    ready();
     let backlog = match recovery::recover(&ctx, backlog) {
         Ok(backlog) => backlog,
         // Told to, or given up after trouble that was told.
@@ -105,17 +114,10 @@ pub fn run(parts: Parts) -> Finish {
     let (sealed_out, sealed_in) = sync_channel(NEWS_MAX);
     let mut stages = Stages::new(ctx.clone());
     stages.start(stages::ARCHIVER, move |ctx| turns::run(ctx, packed_out));
-    stages.start("compressor", move |ctx| compressing::run(ctx, backlog.packed, packed_in, compressed_out));
+    stages.start(stages::COMPRESSOR, move |ctx| compressing::run(ctx, backlog.packed, packed_in, compressed_out));
     stages.start("encrypter", move |ctx| sealing::run(ctx, backlog.compressed, compressed_in, sealed_out));
     stages.start("uploader", move |ctx| delivery::run(ctx, backlog.encrypted, sealed_in));
     stages.start("ender", ending::run);
     stages.wait();
     ctx.finish()
-}
-
-impl Finish {
-    fn failed(monitor: &dyn Monitor, trouble: Trouble, what: String) -> Finish {
-        monitor.notice(&Notice::Trouble { trouble, what, retry_in: None });
-        Finish { ended: Ended::Trouble(trouble), lost: 0 }
-    }
 }

@@ -85,7 +85,7 @@ pub fn run(
     news: Receiver<Piece<Compressed>>,
     out: SyncSender<Piece<Encrypted>>,
 ) {
-    Inbox::new(backlog, news).each(ctx, |piece, patience| {
+    Inbox::new(Step::Encrypt, backlog, news).each(ctx, |piece, patience| {
         attempt(ctx, patience, |ctx| seal_piece(ctx, piece)).then(|next| hand_on(ctx, piece, next, &out))
     });
 }

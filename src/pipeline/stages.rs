@@ -27,6 +27,7 @@ const LEAVE_AFTER: Duration = Duration::from_secs(10);
 
 /// The name of the thread that reads the sources, and so can hang.
 pub const ARCHIVER: &str = "archiver";
+pub const COMPRESSOR: &str = "compressor";
 
 pub struct Stages {
     ctx: Context,
@@ -43,7 +44,7 @@ impl Stages {
     }
 
     pub fn start(&mut self, name: &'static str, work: impl FnOnce(&Context) + Send + 'static) {
-        let (ctx, alive) = (self.ctx.clone(), self.alive.clone());
+        let (ctx, alive) = (self.ctx.watched(name), self.alive.clone());
         let guarded = move || {
             guard(&ctx, name, || work(&ctx));
             drop(ctx);

@@ -4,11 +4,14 @@
 //! only for a moment: from then on it is passed over, until it goes on. Its draft keeps its room meanwhile; others that
 //! find none left wait for it. If it goes on while another is packed, both do, and are one at a time again after that.
 //!
+//! A source that is paused has no turns.
+//!
 //! It ends last of all in a run that ends by itself, because a piece that is found rotten farther down comes back to it.
 
 use super::{
     archiving::{Turn, Turned},
-    context::{Context, Ended},
+    context::Context,
+    finish::Ended,
     spec::{Options, SourceSpec},
     stages,
 };
@@ -16,7 +19,7 @@ use crate::{
     archive::tree::Pulse,
     catalog::PieceRow,
     name::SourceName,
-    staging::{Packed, Piece},
+    staging::{Packed, Piece, Stop},
 };
 use std::{
     collections::BTreeMap,
@@ -43,6 +46,8 @@ pub fn run(ctx: &Context, out: SyncSender<Piece<Packed>>) {
 struct Seat {
     name: SourceName,
     pulse: Pulse,
+    /// Its own, so that it is seen if it hangs in anything but the source; that is told by itself.
+    stop: Stop,
     /// Every turn is taken with what is configured then.
     go: SyncSender<Context>,
     done: Receiver<Turned>,
@@ -62,19 +67,24 @@ impl Seat {
         let name = turn.source().clone();
         let work = move || {
             for ctx in goes {
-                if ended.send(turn.take(&ctx, &out)).is_err() {
+                let turned = turn.take(&ctx, &out);
+                ctx.stop.rest();
+                if ended.send(turned).is_err() {
                     return;
                 }
             }
         };
         let pulse = ctx.pulse.of(name.as_str());
-        let seat = Seat { name, pulse, go, done, is_away: false, is_held: false };
+        let asks = pulse.clone();
+        let stop = ctx.stop.watched(stages::ARCHIVER, Some(Box::new(move |looked| asks.has_asked_since(looked))));
+        stop.rest();
+        let seat = Seat { name, pulse, stop, go, done, is_away: false, is_held: false };
         stages::start_within(ctx, scope, stages::ARCHIVER, work).then_some(seat)
     }
 
     /// Lets it work, or goes on waiting for it, until its turn is over; nothing when it hangs.
     fn turn(&mut self, ctx: &Context) -> Option<Turned> {
-        if !self.is_away && self.go.send(ctx.clone()).is_err() {
+        if !self.is_away && self.go.send(ctx.with_stop(self.stop.clone())).is_err() {
             return Some(Turned::Stopped);
         }
         self.is_away = true;
@@ -121,6 +131,10 @@ fn go_round(ctx: &Context, seat: impl Fn(&SourceSpec, &Arc<Options>) -> Option<S
         seats = seated;
         let (mut worked, mut waits) = (false, false);
         for seat in seats.iter_mut().take(now.options.sources.len()) {
+            if ctx.paused().rests(&seat.name) {
+                waits = true;
+                continue;
+            }
             match seat.turn(&now) {
                 Some(Turned::Worked) => worked = true,
                 Some(Turned::Idle | Turned::Held) => {}

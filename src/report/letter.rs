@@ -100,6 +100,7 @@ impl Mail {
             Notice::SettingsRefused { why } => Some(of_trouble(Trouble::Settings, why, None)),
             Notice::SettingsTaken { .. }
             | Notice::Started { .. }
+            | Notice::Paused { .. }
             | Notice::Stopping { .. }
             | Notice::PassStarted { .. }
             | Notice::NothingDue { .. }

@@ -16,6 +16,8 @@ const STEPS: [Step; 4] = [Step::Pack, Step::Compress, Step::Encrypt, Step::Uploa
 const RATE_OVER: Duration = Duration::from_secs(60);
 /// No more samples than this are kept; one is taken when somebody asks, and when something is told.
 const SAMPLES_MAX: usize = 64;
+/// Characters of a line that a terminal may have to show.
+const HEADLINE_MAX: usize = 300;
 /// Between two samples.
 const SAMPLE_EVERY: Duration = Duration::from_secs(1);
 
@@ -36,6 +38,9 @@ struct Now {
     opens: Option<(String, u64)>,
     waits_for_room: bool,
     trouble: Option<Told>,
+    paused: Vec<String>,
+    /// Why the configuration was refused that was read last.
+    refused: Option<String>,
     samples: VecDeque<(Duration, [u64; STEPS.len()])>,
 }
 
@@ -63,6 +68,8 @@ pub struct Snapshot {
     window_opens: Option<String>,
     waits_for_room: bool,
     trouble: Option<Told>,
+    /// What an operator told to rest.
+    paused: Vec<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -119,6 +126,35 @@ impl Live {
             window_opens: now.opens(&moved),
             waits_for_room: now.waits_for_room,
             trouble: now.trouble.clone(),
+            paused: now.paused.clone(),
+        }
+    }
+
+    /// All that matters in one line, the worst first.
+    pub fn headline(&self) -> String {
+        let moved = self.moved();
+        let now = self.now();
+        let mut parts = Vec::new();
+        parts.extend(now.refused.as_ref().map(|why| format!("Configuration refused, the one before holds: {why}")));
+        parts.extend(now.trouble.as_ref().map(|told| format!("Degraded: {}: {}", told.kind, told.what)));
+        parts.extend(now.kept.iter().map(|(source, why)| format!("{source}: {why}")));
+        if !now.paused.is_empty() {
+            parts.push(format!("Paused: {}", now.paused.join(", ")));
+        }
+        for step in STEPS {
+            let mut pieces = now.in_hand.iter().filter(|((of, _), _)| *of == step).map(|(_, hand)| hand.piece.as_str());
+            if let Some(first) = pieces.next() {
+                let more = pieces.count();
+                let more = if more == 0 { String::new() } else { format!(" and {more} more") };
+                parts.push(format!("{} {first}{more}", step.as_str()));
+            }
+        }
+        parts.extend(now.opens(&moved).map(|opens| format!("the window opens {opens}")));
+        let line = if parts.is_empty() { "Idle".to_owned() } else { parts.join("; ") };
+        let line = line.replace('\n', "; ");
+        match line.char_indices().nth(HEADLINE_MAX) {
+            Some((end, _)) => format!("{}…", &line[..end]),
+            None => line,
         }
     }
 }
@@ -194,15 +230,16 @@ impl Monitor for Live {
                     now.trouble = None;
                 }
             }
+            Notice::Paused { parts } => now.paused.clone_from(parts),
+            Notice::SettingsRefused { why } => now.refused = Some(why.clone()),
+            Notice::SettingsTaken { .. } => now.refused = None,
             Notice::Started { .. }
             | Notice::Stopping { .. }
             | Notice::EntryException { .. }
             | Notice::LeftBehind { .. }
             | Notice::Silent { .. }
             | Notice::CatalogBehind { .. }
-            | Notice::CatalogCaughtUp { .. }
-            | Notice::SettingsTaken { .. }
-            | Notice::SettingsRefused { .. } => {}
+            | Notice::CatalogCaughtUp { .. } => {}
         }
     }
 
@@ -261,6 +298,25 @@ mod tests {
             assert_eq!(now[none], json!(null), "{none}");
         }
         assert_eq!(now["sources"], json!({}));
+    }
+
+    #[test]
+    fn the_headline_says_what_matters_first() {
+        let live = Live::default();
+        assert_eq!(live.headline(), "Idle");
+        let piece: crate::name::PieceName = "data.20261120T200000Z.000017-x".parse().unwrap();
+        live.notice(&Notice::StepStarted { step: Step::Upload, piece: piece.clone(), len: 1000, resumed_at: 0 });
+        assert_eq!(live.headline(), format!("upload {piece}"));
+        live.notice(&Notice::Paused { parts: vec!["stage pack".into()] });
+        live.notice(&Notice::Trouble { trouble: Trouble::Vault, what: "No route".into(), retry_in: None });
+        live.notice(&Notice::SettingsRefused { why: "line 3\nline 4".into() });
+        let refused = "Configuration refused, the one before holds: line 3; line 4; ";
+        let rest = format!("Degraded: vault: No route; Paused: stage pack; upload {piece}");
+        assert_eq!(live.headline(), format!("{refused}{rest}"));
+        live.notice(&Notice::SettingsTaken { changes: Vec::new(), restart: Vec::new() });
+        assert_eq!(live.headline(), rest);
+        live.notice(&Notice::SettingsRefused { why: "ä".repeat(1000) });
+        assert_eq!(live.headline().chars().count(), HEADLINE_MAX + 1);
     }
 
     #[test]

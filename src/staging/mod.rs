@@ -18,12 +18,14 @@ mod piece;
 mod probe;
 mod record;
 mod source;
+mod stop;
 
 pub use budget::{Budget, Reservation};
 pub use piece::{Compressed, Draft, Encrypted, Packed, Piece, Shelf};
 pub use probe::{is_in_use, probe, used_below};
 pub use record::{RecordError, read_record, write_record};
-pub use source::{Digest, HashingWriter, Source, Stop, Tally, drop_pages};
+pub use source::{Digest, HashingWriter, Source, Tally, drop_pages};
+pub use stop::{Excuse, Heeding, Stop};
 
 use crate::{
     durable::{self, DurableError, at},

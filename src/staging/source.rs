@@ -1,59 +1,12 @@
 //! What a stage reads from and writes to: a reader that fails once told to stop, and digests of what passes.
 
-use super::record::hex;
-use crate::fate::Stopped;
+use super::{record::hex, stop::Stop};
 use sha2::{Digest as _, Sha256};
 use std::{
     fs::File,
     io::{self, Read, Write},
-    sync::{
-        Arc, Condvar, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
+    sync::{Arc, Mutex, PoisonError},
 };
-
-/// Tells stages to end: every reader that holds it fails from then on, and every wait ends.
-#[derive(Clone, Debug, Default)]
-pub struct Stop(Arc<Flag>);
-
-#[derive(Debug, Default)]
-struct Flag {
-    told: AtomicBool,
-    /// How often waits were ended without a stop.
-    nudges: Mutex<u64>,
-    bell: Condvar,
-}
-
-impl Stop {
-    pub fn tell(&self) {
-        self.0.told.store(true, Ordering::Relaxed);
-        // Who is about to wait holds the lock, so nobody misses the bell.
-        drop(self.nudges());
-        self.0.bell.notify_all();
-    }
-
-    /// Ends every wait of now without a stop: what is waited for may be otherwise.
-    pub fn nudge(&self) {
-        *self.nudges() += 1;
-        self.0.bell.notify_all();
-    }
-
-    fn nudges(&self) -> MutexGuard<'_, u64> {
-        self.0.nudges.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub fn is_told(&self) -> bool {
-        self.0.told.load(Ordering::Relaxed)
-    }
-
-    /// Waits this long, or until it is told or nudged.
-    pub fn wait(&self, at_most: Duration) {
-        let nudges = self.nudges();
-        let before = *nudges;
-        let _ = self.0.bell.wait_timeout_while(nudges, at_most, |now| *now == before && !self.is_told());
-    }
-}
 
 /// Length and SHA-256 of some bytes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -125,9 +78,7 @@ impl<'a> Source<'a> {
 
 impl Read for Source<'_> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        if self.stop.is_told() {
-            return Err(Stopped.into_io());
-        }
+        self.stop.heed()?;
         let len = self.file.read(buf)?;
         let after = self.tally.add(&buf[..len]);
         if (after - len as u64) / DROP_EVERY != after / DROP_EVERY {

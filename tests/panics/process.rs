@@ -138,6 +138,7 @@ pub fn pipeline(text: &str) {
         cancel,
         gate: Arc::new(AlwaysOpen),
         runtime: runtime.handle().clone(),
+        ready: Box::new(|| ()),
     });
     println!("exit code: {}", finish.exit_code());
 }

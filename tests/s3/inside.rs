@@ -131,7 +131,8 @@ impl Inside {
             let live = Live::new(options, Arc::new(runtime.block_on(S3Vault::open(vault))));
             let runtime = runtime.handle().clone();
             let (stop, cancel) = (own_stop, own_cancel);
-            pipeline::run(Parts { live, catalog, monitor, clock, wait, stop, cancel, gate, runtime })
+            let ready = Box::new(|| ());
+            pipeline::run(Parts { live, catalog, monitor, clock, wait, stop, cancel, gate, runtime, ready })
         });
         Going { ears, stop, cancel, work }
     }

@@ -180,6 +180,7 @@ pub fn run(text: &str) {
         cancel,
         gate: window,
         runtime: runtime.handle().clone(),
+        ready: Box::new(|| ()),
     });
     println!("ended: {:?}", finish.ended);
 }

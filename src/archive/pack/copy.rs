@@ -143,29 +143,31 @@ impl Packer<'_> {
         let start = range.start();
         let mut cache = file.map(|file| Cache::new(file, start + reading.at, start + range.len));
         while reading.at < range.len {
-            if (self.stop)() {
-                return Err(PackError::Stopped);
-            }
             (self.progress)(self.tar.len());
-            self.content.beat(&range.file.path);
             // Of a file that cannot be opened nothing is kept: the next run may find it again.
             if file.is_some() {
                 self.mark_inside_if_due(range, reading)?;
             }
+            self.content.beat(&range.file.path);
             let (is_data, len) = reading.region(range);
             if !is_data {
+                self.heed()?;
                 reading.take(&ZEROS[..len.min(ZEROS.len() as u64) as usize]);
                 continue;
             }
             let at = start + reading.at;
             let Some((file, cache)) = file.zip(cache.as_mut()).filter(|_| !reading.has_ended) else {
+                self.heed()?;
                 self.lose(reading, len, at, None)?;
                 continue;
             };
             cache.reach(at);
             let is_careful = reading.at < reading.careful_until;
             let len = len.min(if is_careful { PAGE_LEN - at % PAGE_LEN } else { BUFFER_LEN as u64 });
-            match (self.read_at)(file, &mut buffer[..len as usize], at) {
+            let read = (self.read_at)(file, &mut buffer[..len as usize], at);
+            // The source has answered: what takes long from here on is ours.
+            self.heed()?;
+            match read {
                 Ok(got) if got > 0 => {
                     self.tar.write(&buffer[..got])?;
                     reading.take(&buffer[..got]);
@@ -181,6 +183,10 @@ impl Packer<'_> {
             }
         }
         Ok(())
+    }
+
+    pub(super) fn heed(&self) -> Result<(), PackError> {
+        if (self.stop)() { Err(PackError::Stopped) } else { Ok(()) }
     }
 
     /// Writes zeros for bytes that are not to be had.

@@ -204,9 +204,7 @@ impl<'a> Packer<'a> {
             self.segment(segment)?;
         }
         for (at, item) in plan.items.iter().enumerate() {
-            if (self.stop)() {
-                return Err(PackError::Stopped);
-            }
+            self.heed()?;
             self.content.beat(item.path());
             self.drop_unless(Some(&item))?;
             let step = match &segment {

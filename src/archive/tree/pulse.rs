@@ -55,6 +55,11 @@ impl Pulse {
         self.last().values().filter(|beat| beat.age() >= for_at_least).cloned().collect()
     }
 
+    /// Whether what is waited for of its source was asked after that.
+    pub fn has_asked_since(&self, then: Instant) -> bool {
+        self.last().get(&self.source).is_some_and(|beat| then < beat.at)
+    }
+
     /// Whether this is still what is waited for.
     pub fn is_at(&self, beat: &Beat) -> bool {
         self.last().get(&beat.source) == Some(beat)
