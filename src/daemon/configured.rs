@@ -15,8 +15,8 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-/// Keys that name what is open for as long as the process lives, and that under which a pass stands in the vault.
-const RESTART: [&str; 3] = ["state", "staging.path", "vault.names"];
+/// Keys that name what is open for as long as the process lives.
+const RESTART: [&str; 2] = ["state", "staging.path"];
 /// Longest that reading it may take: the files lie on a disk that may hang.
 const READ_WITHIN: Duration = Duration::from_secs(10);
 
@@ -70,7 +70,6 @@ impl Configured {
         // What cannot change now stays as it is, so that it is told again as long as it differs.
         settings.state.clone_from(&self.settings.state);
         settings.staging.path.clone_from(&self.settings.staging.path);
-        settings.vault.names = self.settings.vault.names;
         Ok(Next { settings, changes, mail })
     }
 

@@ -15,6 +15,7 @@ use crate::{
     pipeline::{self, Live, Part, Paused, WindowGate},
     report,
     staging::Stop,
+    upload::Retries,
     window::Window,
 };
 use serde_json::{Value, json};
@@ -154,8 +155,16 @@ impl Running {
             Ok(Ok(known)) => known.map_err(|err| Chain(&err).to_string())?,
             _ => return Err("The catalog gives no answer".to_owned()),
         };
-        let opened = vault::open_now(&next.settings, is_known).await;
-        opened.map(Some).map_err(|what| format!("vault.url: {what}"))
+        let wrong = |what: String| format!("vault.url: {what}");
+        let opened = vault::open_now(&next.settings, is_known).await.map_err(wrong)?;
+        // One that is away is no reason to refuse: then it is greeted when it is back.
+        let vault = opened.vault();
+        let asking = pipeline::is_stranger(vault.as_ref(), &self.catalog, Retries::default());
+        match tokio::time::timeout(ANSWER_WITHIN, asking).await {
+            Ok(Err(err)) => Err(Chain(&err).to_string()),
+            Ok(Ok(Some(what))) => Err(wrong(what)),
+            Ok(Ok(None)) | Err(_) => Ok(Some(opened)),
+        }
     }
 
     fn take(&mut self, next: Next, vault: Option<Opened>) {

@@ -4,6 +4,7 @@ use super::{
     context::{Context, Failure},
     drafts, kept,
     lane::{Again, Lane, NotNow, Range, SegmentState, segment_of},
+    naming::Naming,
     packing::{self, Packed as PackedNow},
     retry::{Outcome, Patience, Tried},
     spec::{Options, SourceSpec},
@@ -231,7 +232,7 @@ impl Turn {
             source: source.clone(),
             pass,
             host: ctx.host.clone(),
-            source_id: ctx.source_id(source)?,
+            source_id: Naming::next(ctx, source)?.source_id,
             filter_sha256: lane.filter.sha256(),
         })?;
         self.pass_now = false;

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     archive::tree::Pulse,
-    catalog::{Catalog, CatalogError},
+    catalog::Catalog,
     encrypt::{self, Encrypter},
     fate::{Chain, Fate, Fateful, Stopped, Trouble, Waits},
     name::{PieceName, SourceName},
@@ -331,23 +331,6 @@ impl Context {
     pub fn finish(&self) -> Finish {
         let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner).unwrap_or(Ended::Stopped);
         Finish { ended, lost: self.lost.load(Ordering::Relaxed) }
-    }
-
-    /// The id under which a source stands in keys: its name, or a random id that the catalog keeps.
-    pub fn source_id(&self, source: &SourceName) -> Result<String, CatalogError> {
-        match self.options.names {
-            super::Names::Plain => Ok(source.to_string()),
-            super::Names::Opaque => self.catalog.setting_or(&format!("source-id.{source}"), random_id),
-        }
-    }
-
-    /// The directory of a pass in the vault, with the trailing `/`.
-    pub fn pass_prefix(&self, source: &SourceName, pass: crate::name::PassId) -> Result<String, CatalogError> {
-        let host = match self.options.names {
-            super::Names::Plain => self.host.clone(),
-            super::Names::Opaque => self.catalog.setting_or("host-id", random_id)?,
-        };
-        Ok(format!("{host}/{}/{pass}/", self.source_id(source)?))
     }
 
     /// What a step is told to have begun and ended with, around the work itself. `resumed_at`: bytes of the input

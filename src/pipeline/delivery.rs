@@ -6,6 +6,7 @@ use super::{
     greeting::greet,
     inbox::{Inbox, lose},
     labels::{self, Labels},
+    naming::Naming,
     records::SealedRecord,
     retry::{Outcome, Tried, attempt},
 };
@@ -63,7 +64,7 @@ fn abort_lost(ctx: &Context) -> Result<(), Failure> {
     }
     for spec in &ctx.options.sources {
         let Some(pass) = ctx.catalog.open_pass(&spec.name)? else { continue };
-        let prefix = ctx.pass_prefix(&spec.name, pass.pass)?;
+        let prefix = Naming::of(ctx, &spec.name, pass.pass)?.prefix(pass.pass);
         let pieces = ctx.catalog.pieces(&spec.name, pass.pass)?;
         for row in pieces.iter().filter(|row| row.state == PieceState::Retired) {
             // Of the piece and of its manifest; the record that knows their keys may be what was lost.

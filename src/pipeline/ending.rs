@@ -6,6 +6,7 @@ use super::{
     delivery::{STANDARD, abort_uploads, deliver, parcel},
     greeting::greet,
     labels,
+    naming::Naming,
     records::{keep_file, local_manifest, local_manifests, read_manifest, sweep_kept},
     retry::{Outcome, Patience, Tried, attempt, persist},
     sealing::Seal,
@@ -145,7 +146,7 @@ fn end_pass(ctx: &Context, pass: &PassRow) -> Result<(), Failure> {
     for row in &pieces {
         counts.add(&serde_json::from_str(&row.packed.counts).unwrap_or_default());
     }
-    let prefix = ctx.pass_prefix(&pass.source, pass.pass)?;
+    let prefix = Naming::of(ctx, &pass.source, pass.pass)?.prefix(pass.pass);
     let all = labels::all_of(&pieces);
     let tree = PassObject { name: "tree.txt.xz", ctx, pass, prefix: &prefix, pieces: &all };
     tree.deliver(|out| write_tree(&ctx.options.state, &pieces, out))?;
@@ -293,7 +294,7 @@ impl PassObject<'_> {
             }
             Err(err) => return Err(err.into()),
         };
-        let mut labels = labels::of_pass(ctx, &self.pass.source, self.pass.pass, &record.made.sha256);
+        let mut labels = labels::of_pass(ctx, &self.pass.source, self.pass.pass, &record.made.sha256)?;
         labels.insert(labels::PIECES.into(), self.pieces.to_owned());
         match deliver(ctx, &parcel(&key, sealed, &record.sums, STANDARD, labels)) {
             Err(failure) if failure.fate == Fate::Rotten => {

@@ -11,7 +11,8 @@ use crate::{
     archive::manifest::FORMAT_VERSION,
     catalog::{self, Catalog},
     fate::{Fate, Trouble},
-    vault::{Cause, Key, checksum::crc64, payload::Payload},
+    upload::Retries,
+    vault::{Cause, Key, Vault, checksum::crc64, payload::Payload},
 };
 use std::path::Path;
 
@@ -29,10 +30,20 @@ pub fn is_vault_known(catalog: &Catalog, state: &Path) -> catalog::Result<bool> 
     Ok(is_named || kept::passes(state).is_ok_and(|passes| !passes.is_empty()))
 }
 
+/// Why this cannot be the vault to which everything went so far, if it answers; one that does not is known when it does.
+pub async fn is_stranger(vault: &dyn Vault, catalog: &Catalog, retries: Retries) -> catalog::Result<Option<String>> {
+    let (Some(known), Ok(key)) = (catalog.setting(VAULT_GREETED)?, VAULT_FILE.parse()) else { return Ok(None) };
+    Ok(match name_of(vault, retries, &key).await {
+        Ok(found) if found.as_ref() != Some(&known) => Some(stranger(&known, found.as_deref()).chain()),
+        Err(failure) if failure.fate == Fate::Operator => Some(failure.chain()),
+        _ => None,
+    })
+}
+
 /// Makes sure that this is the vault to which everything went so far. One that nobody has used is given a name.
 pub(super) fn greet(ctx: &Context) -> Result<(), Failure> {
     let key: Key = VAULT_FILE.parse()?;
-    let found = ctx.ask(name_of(ctx, &key))?;
+    let found = ctx.ask(name_of(ctx.vault.as_ref(), ctx.options.upload.retries, &key))?;
     match (ctx.catalog.setting(VAULT_GREETED)?, found) {
         (Some(known), Some(found)) if known == found => Ok(()),
         (Some(known), found) => Err(stranger(&known, found.as_deref())),
@@ -51,8 +62,7 @@ fn stranger(known: &str, found: Option<&str>) -> Failure {
 }
 
 /// What the vault is called; nothing when it has no name. One that is newer than we are is refused.
-async fn name_of(ctx: &Context, key: &Key) -> Result<Option<String>, Failure> {
-    let (vault, retries) = (&ctx.vault, ctx.options.upload.retries);
+async fn name_of(vault: &dyn Vault, retries: Retries, key: &Key) -> Result<Option<String>, Failure> {
     let Some(receipt) = retries.ask(|| vault.head(key)).await? else { return Ok(None) };
     let text = retries.ask(|| vault.get_range(key, 0, receipt.size.min(64 << 10))).await?;
     let known: serde_json::Value = serde_json::from_slice(&text).unwrap_or_default();
@@ -78,6 +88,7 @@ fn give_name(ctx: &Context, key: &Key) -> Result<String, Failure> {
             _ => {}
         }
         let lost = || format!("The vault took {VAULT_FILE}, but does not hold it");
-        name_of(ctx, key).await?.ok_or_else(|| Failure::new(Fate::Retry, Trouble::Vault, lost()))
+        let name = name_of(ctx.vault.as_ref(), ctx.options.upload.retries, key).await?;
+        name.ok_or_else(|| Failure::new(Fate::Retry, Trouble::Vault, lost()))
     })
 }

@@ -13,6 +13,7 @@
 
 use super::{
     context::{Context, Failure},
+    naming::Naming,
     records::{local_manifest, local_manifests},
 };
 use crate::{
@@ -97,7 +98,7 @@ fn record_of(ctx: &Context, pass: &PassRow) -> Result<PassRecord, Failure> {
         host: pass.host.clone(),
         source_id: pass.source_id.clone(),
         filter_sha256: pass.filter_sha256.clone(),
-        prefix: ctx.pass_prefix(&pass.source, pass.pass)?,
+        prefix: Naming::of(ctx, &pass.source, pass.pass)?.prefix(pass.pass),
         seen: pass.seen,
     })
 }

@@ -5,6 +5,7 @@
 use super::{
     Names,
     context::{Context, Failure},
+    naming::Naming,
 };
 use crate::{
     catalog::PieceRow,
@@ -28,12 +29,12 @@ pub type Labels = BTreeMap<String, String>;
 pub const PIECES: &str = "pieces";
 
 /// Of an object of a pass, with the SHA-256 of its bytes in hex.
-pub fn of_pass(ctx: &Context, source: &SourceName, pass: PassId, sha256: &str) -> Labels {
+pub fn of_pass(ctx: &Context, source: &SourceName, pass: PassId, sha256: &str) -> Result<Labels, Failure> {
     let mut labels = Labels::from([("pass".into(), pass.to_string()), (SHA256_LABEL.into(), sha256.to_owned())]);
-    if ctx.options.names == Names::Plain {
+    if Naming::of(ctx, source, pass)?.names == Names::Plain {
         labels.insert("source".into(), source.to_string());
     }
-    labels
+    Ok(labels)
 }
 
 /// The SHA-256 of the keys and sums of delivered pieces, in walk order: of nothing but what the vault shows anyhow.
@@ -49,9 +50,9 @@ pub fn all_of(pieces: &[PieceRow]) -> String {
 
 /// Of a piece or its manifest.
 pub fn of_piece(ctx: &Context, name: &PieceName, sha256: &str) -> Result<Labels, Failure> {
-    let mut labels = of_pass(ctx, &name.source, name.pass, sha256);
+    let mut labels = of_pass(ctx, &name.source, name.pass, sha256)?;
     labels.insert("seq".into(), format!("{:06}", name.seq));
-    if ctx.options.names == Names::Plain
+    if labels.contains_key("source")
         && let Some(row) = ctx.catalog.piece(&name.source, name.pass, name.seq)?
     {
         labels.insert("first".into(), ascii(&row.packed.first));

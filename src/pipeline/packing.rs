@@ -5,6 +5,7 @@ use super::{
     drafts, kept,
     lane::{Lane, NotNow, SegmentState},
     middle::list_len,
+    naming::Naming,
     spec::{Names as KeyNames, SourceSpec},
 };
 use crate::{
@@ -288,7 +289,7 @@ fn commit(
     draft: Draft<PackedState>,
 ) -> Result<Piece<PackedState>, Failure> {
     let mut row = row(ctx, name, packed, planned);
-    if ctx.options.names == KeyNames::Plain {
+    if Naming::of(ctx, &name.source, name.pass)?.names == KeyNames::Plain {
         row.name.label = Some(Label::of(&row.first, &row.last));
     }
     let exceptions: Vec<_> = packed.range.exceptions.iter().filter_map(ExceptionLine::exception).collect();

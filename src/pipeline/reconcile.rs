@@ -18,9 +18,9 @@ mod absent;
 mod listing;
 
 use super::{
-    Names,
     context::{Context, Failure},
     delivery, greeting, kept, labels,
+    naming::Naming,
     records::{local_manifest, read_manifest},
 };
 use crate::{
@@ -154,14 +154,7 @@ fn begin(ctx: &Context, source: &SourceName, pass: PassId) -> Result<Option<Pass
         let what = format!("{} was begun when {} had ended, but the vault does not hold its index", id(), open.pass);
         return Err(disagreement(&what));
     }
-    if ctx.options.names == Names::Opaque {
-        let mut ids = record.prefix.split('/').map(str::to_owned);
-        if let (Some(host_id), Some(source_id)) = (ids.next(), ids.next()) {
-            ctx.catalog.setting_or("host-id", || host_id)?;
-            ctx.catalog.setting_or(&format!("source-id.{source}"), || source_id)?;
-        }
-    }
-    if ctx.pass_prefix(source, pass)? != record.prefix {
+    if Naming::recall(ctx, source, &record.prefix)?.prefix(pass) != record.prefix {
         let what = format!("{} lies below {} in the vault, and not where the configuration says", id(), record.prefix);
         return Err(disagreement(&what));
     }
@@ -266,7 +259,7 @@ fn end_if_indexed(ctx: &Context, source: &SourceName, pass: PassId) -> Result<()
     }
     let delivered: Vec<PieceRow> = pieces.into_iter().filter(|row| row.state == PieceState::Delivered).collect();
     let all = labels::all_of(&delivered);
-    let prefix = ctx.pass_prefix(source, pass)?;
+    let prefix = Naming::of(ctx, source, pass)?.prefix(pass);
     for encryption in [Encryption::OpenPgp, Encryption::None] {
         let key: Key = format!("{prefix}index.json.zst{}", encryption.suffix()).parse()?;
         let receipt = ctx.ask(ctx.options.upload.retries.ask(|| ctx.vault.head(&key)))?;

@@ -4,6 +4,7 @@ use super::{
     context::{Context, Failure, system_clock},
     inbox::Inbox,
     middle::{Made, check, convert, hand_on, open_input},
+    naming::Naming,
     records::{CompressedRecord, SealedRecord, keep_file, local_manifest, read_manifest},
     retry::attempt,
 };
@@ -109,7 +110,7 @@ fn seal_piece(ctx: &Context, piece: &Piece<Compressed>) -> Result<Piece<Encrypte
                 (None, Made { summary: Sealed::default(), digest: compressed.made.clone(), sums })
             }
         };
-        let prefix = ctx.pass_prefix(&name.source, name.pass)?;
+        let prefix = Naming::of(ctx, &name.source, name.pass)?.prefix(name.pass);
         let key: Key = format!("{prefix}{}{suffix}", name.short()).parse()?;
         let manifest_name = name.manifest_file(seal.method());
         let manifest_key: Key = format!("{prefix}{manifest_name}").parse()?;
@@ -192,7 +193,7 @@ fn head(
         program: concat!("archiver ", env!("CARGO_PKG_VERSION")).to_owned(),
         host: ctx.host.clone(),
         source: name.source.clone(),
-        source_id: ctx.source_id(&name.source)?,
+        source_id: Naming::of(ctx, &name.source, name.pass)?.source_id,
         pass: name.pass,
         seq: name.seq,
         key: key.to_string(),

@@ -135,6 +135,52 @@ fn a_vault_that_is_waited_for_may_be_named_otherwise() {
 }
 
 #[test]
+fn a_reload_to_the_vault_of_somebody_else_is_refused() {
+    let (mut world, other) = (World::new(), World::new());
+    for world in [&world, &other] {
+        fill(world);
+        world.run_once().expect(0);
+    }
+    let daemon = Daemon::start(&world);
+    daemon.hear("Nothing is due");
+    world.vault.clone_from(&other.vault);
+    let ran = world.archiver(&["reload"]).expect(2);
+    assert!(ran.stderr.contains("vault.url: archiver.json names the vault "), "{}", ran.stderr);
+    daemon.stop();
+}
+
+#[test]
+fn a_pass_keeps_the_names_with_which_it_began_and_the_next_one_takes_others() {
+    let mut world = World::new();
+    fill(&world);
+    (world.setup.cap, world.setup.more) = ("3600kB".to_owned(), closed());
+    let daemon = Daemon::start(&world);
+    daemon.hear("Waiting for room");
+    world.setup.vault = "names = \"opaque\"".to_owned();
+    daemon.reload(&world);
+    daemon.hear("Configuration taken");
+    // A restart in the middle of it changes nothing about that.
+    drop(daemon);
+    world.setup.more = String::new();
+    let daemon = Daemon::start(&world);
+    daemon.hear("Pass under way");
+    wait_until("the pass has ended", || has_ended(&world, 0));
+    daemon.stop();
+    let before = archived(&world);
+    assert!(before.iter().all(|key| key.starts_with("nas1/data/")), "{before:?}");
+    assert!(before.iter().any(|key| key.contains("000002-")), "Labels are part of the names: {before:?}");
+    is_restored(&world);
+
+    world.archiver(&["run", "--once", "--pass-now", "data"]).expect(0);
+    let after = archived(&world);
+    let new: Vec<_> = after.iter().filter(|key| !before.contains(key)).collect();
+    assert!(
+        new.len() >= before.len() && new.iter().all(|key| !key.contains("nas1") && !key.contains("data")),
+        "{new:?}"
+    );
+}
+
+#[test]
 fn a_storm_of_reloads_changes_nothing_about_the_work() {
     let world = World::new();
     fill(&world);

@@ -4,6 +4,7 @@
 use super::super::{
     context::{Context, Failure},
     greeting, kept,
+    naming::Naming,
     records::{local_manifest, read_manifest},
 };
 use crate::{
@@ -48,7 +49,7 @@ fn look(ctx: &Context, row: &PieceRow) -> Result<(), Failure> {
     let (Ok(key), Ok(crc)) = (head.key.parse::<Key>(), Crc64::from_base64(&head.sealed_crc64nvme)) else {
         return Ok(());
     };
-    let prefix = ctx.pass_prefix(&name.source, name.pass)?;
+    let prefix = Naming::of(ctx, &name.source, name.pass)?.prefix(name.pass);
     let manifest_key: Key = format!("{prefix}{}", name.manifest_file(head.encryption)).parse()?;
     let (Some(piece), Some(manifest)) = (held(ctx, &key)?, held(ctx, &manifest_key)?) else { return Ok(()) };
     if (head.tar_size, &head.tar_sha256) != (row.packed.tar_size, &row.packed.tar_sha256)

@@ -3,6 +3,7 @@
 use super::super::{
     context::{Context, Failure},
     kept::{self, disagreement},
+    naming::Naming,
 };
 use crate::{
     catalog::{PieceRow, PieceState},
@@ -32,23 +33,30 @@ fn check_source(ctx: &Context, source: &SourceName, shelved: &BTreeSet<String>) 
     if let Some(pass) = open {
         rows.extend(ctx.catalog.pieces(source, pass)?.into_iter().map(|row| (row.name().seq, row)));
     }
-    // Any id of a pass does; only what is before it matters.
-    let any = newest.unwrap_or_else(|| PassId::at((ctx.clock)()));
-    let of_pass = ctx.pass_prefix(source, any)?;
-    let below = of_pass.strip_suffix(&format!("{any}/")).unwrap_or(&of_pass).to_owned();
+    let is_accounted = |pass: PassId, file: &str| {
+        // Passes begin one after the other: one before the newest that is known is of an earlier state, and ended.
+        let is_unknown = newest.is_none_or(|newest| pass > newest);
+        !is_unknown && (open != Some(pass) || is_known(ctx, (source, pass), &rows, file, shelved))
+    };
+    for naming in Naming::every(ctx, source)? {
+        check_below(ctx, &naming.below(), is_accounted)?;
+    }
+    Ok(())
+}
+
+/// An error when anything there is not accounted for.
+fn check_below(ctx: &Context, below: &str, is_accounted: impl Fn(PassId, &str) -> bool) -> Result<(), Failure> {
     let mut after: Option<Key> = None;
     loop {
-        let list = || ctx.vault.list(&below, after.as_ref(), PAGE);
+        let list = || ctx.vault.list(below, after.as_ref(), PAGE);
         let listed = ctx.ask(ctx.options.upload.retries.ask(list))?;
         for object in &listed {
-            let Some((pass, file)) = object.key.as_str().strip_prefix(&below).and_then(|rest| rest.split_once('/'))
+            let Some((pass, file)) = object.key.as_str().strip_prefix(below).and_then(|rest| rest.split_once('/'))
             else {
                 continue;
             };
             let Ok(pass) = pass.parse::<PassId>() else { continue };
-            // Passes begin one after the other: one before the newest that is known is of an earlier state, and ended.
-            let is_unknown = newest.is_none_or(|newest| pass > newest);
-            if is_unknown || open == Some(pass) && !is_known(ctx, (source, pass), &rows, file, shelved) {
+            if !is_accounted(pass, file) {
                 let what = format!(
                     "The vault holds {}, of which neither the catalog nor staging nor the records in {:?} know",
                     object.key, ctx.options.state
