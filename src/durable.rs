@@ -12,7 +12,7 @@ use std::{
     fs::{self, DirBuilder, File, OpenOptions},
     io::{self, Seek, Write},
     num::NonZeroU64,
-    os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt},
+    os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
 };
 
@@ -210,6 +210,15 @@ pub fn publish_new(draft: &File, tmp: &Path, dest: &Path) -> Result<(), DurableE
 
 /// Writes a small file whole: after a power cut there is either the old one or the new one.
 pub fn write(dest: &Path, bytes: &[u8]) -> Result<(), DurableError> {
+    write_with(dest, bytes, FILE_MODE)
+}
+
+/// As [`write`], for other users to read.
+pub fn write_for_all(dest: &Path, bytes: &[u8]) -> Result<(), DurableError> {
+    write_with(dest, bytes, 0o644)
+}
+
+fn write_with(dest: &Path, bytes: &[u8], mode: u32) -> Result<(), DurableError> {
     let mut name = dest.file_name().expect("a file of ours has a name").to_owned();
     name.push(".new");
     let tmp = dest.with_file_name(name);
@@ -218,6 +227,9 @@ pub fn write(dest: &Path, bytes: &[u8]) -> Result<(), DurableError> {
         _ => {}
     }
     let mut file = create(&tmp)?;
+    if mode != FILE_MODE {
+        file.set_permissions(fs::Permissions::from_mode(mode)).map_err(at("open to others", &tmp))?;
+    }
     file.write_all(bytes).map_err(at("write", &tmp))?;
     publish(&file, &tmp, dest)
 }

@@ -15,6 +15,8 @@ mod left_out;
 mod giving_up;
 #[path = "commands/manual.rs"]
 mod manual;
+#[path = "commands/metrics.rs"]
+mod metrics;
 #[path = "commands/pause.rs"]
 mod pause;
 #[path = "commands/plan.rs"]

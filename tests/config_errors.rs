@@ -166,6 +166,8 @@ const IMPOSSIBLE: &[(&str, &[&str])] = &[
     ("mail.from", &["\"\"", "\"archiver\"", "\"A <a@b>\""]),
     ("mail.to", &["[]", "[\"ops\"]", "[\"a@b\", \"c@\"]"]),
     ("mail.digest", &["\"0s\"", "\"1\""]),
+    ("metrics.textfile", &["\"a\"", "\"\""]),
+    ("metrics.listen", &["\"9617\"", "\"0.0.0.0:9617\"", "\"127.0.0.1\""]),
     ("mail.silence", &["\"0s\"", "\"1.5h\""]),
     ("log.level", &["\"\"", "\"INFO\"", "\"verbose\""]),
 ];

@@ -1,7 +1,7 @@
 //! Where things are: vaults, mail servers, people. Pure; an address that was parsed can be used.
 
 use serde::{Serialize, Serializer};
-use std::{fmt, path::PathBuf, str::FromStr};
+use std::{fmt, net::SocketAddr, path::PathBuf, str::FromStr};
 
 /// Where the vault is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -153,6 +153,17 @@ pub(super) fn endpoint(text: &str) -> Result<String, String> {
     };
     let is_plain = !rest.contains(|c: char| c.is_whitespace() || c.is_control() || matches!(c, '@' | '?' | '#'));
     if is_plain && is_port && is_host(host) { Ok(text.trim_end_matches('/').to_owned()) } else { Err(RIGHT.to_owned()) }
+}
+
+/// Where metrics are told: only this machine may ask, since nobody is asked who he is.
+pub(super) fn loopback(text: &str) -> Result<SocketAddr, String> {
+    match text.parse::<SocketAddr>() {
+        Ok(address) if address.ip().is_loopback() => Ok(address),
+        _ => Err(format!(
+            "must be an address of this machine alone with a port, as \"127.0.0.1:9617\", not {}",
+            super::document::quoted(text)
+        )),
+    }
 }
 
 /// Roughly: only the mail server knows whom it takes mail for.

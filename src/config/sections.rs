@@ -4,11 +4,13 @@
 
 use super::{
     Credentials,
-    address::{VaultUrl, endpoint, mailbox},
+    address::{VaultUrl, endpoint, loopback, mailbox},
     document::{Section, quoted},
     keys,
     problem::{FileKind, Found},
-    settings::{Compress, Encrypt, Log, LogLevel, Mail, Names, Pack, Restore, Source, Staging, Upload, Vault, Zone},
+    settings::{
+        Compress, Encrypt, Log, LogLevel, Mail, Metrics, Names, Pack, Restore, Source, Staging, Upload, Vault, Zone,
+    },
 };
 use crate::{
     name::{Compression, Encryption, WORD_LEN_MAX},
@@ -297,6 +299,10 @@ pub(super) fn mail(section: &Section<'_>, found: &mut Found, credentials: &Crede
     let digest = section.seconds(found, "digest", Seconds(1)).unwrap_or(Seconds(Seconds::DAY));
     let silence = section.seconds(found, "silence", Seconds(1)).unwrap_or(Seconds(Seconds::DAY));
     Some(Mail { smtp: smtp?, password_file, from: from?, to: to?, digest, silence })
+}
+
+pub(super) fn metrics(section: &Section<'_>, found: &mut Found) -> Metrics {
+    Metrics { textfile: section.path(found, "textfile"), listen: section.text(found, "listen", loopback) }
 }
 
 pub(super) fn log(section: &Section<'_>, found: &mut Found) -> Log {

@@ -13,7 +13,10 @@ use crate::{
 };
 use jiff::tz::TimeZone;
 use serde::{Serialize, Serializer};
-use std::path::{Path, PathBuf};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
 
 /// As read from a file; each field is a key of the same name, each struct a section.
 #[derive(Clone, Debug, Serialize)]
@@ -38,6 +41,8 @@ pub struct Settings {
     pub prices: Option<Prices>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mail: Option<Mail>,
+    #[serde(skip_serializing_if = "Metrics::is_empty")]
+    pub metrics: Metrics,
     pub log: Log,
     #[serde(skip)]
     pub(super) origin: Origin,
@@ -49,6 +54,23 @@ pub(super) struct Origin {
     pub file: PathBuf,
     pub lines: Places,
     pub files: Vec<FileRef>,
+}
+
+/// Where metrics are told; nowhere by default.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Metrics {
+    /// Written every minute; its name ends as the collector wants it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub textfile: Option<PathBuf>,
+    /// Of this machine alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub listen: Option<SocketAddr>,
+}
+
+impl Metrics {
+    fn is_empty(&self) -> bool {
+        *self == Metrics::default()
+    }
 }
 
 #[derive(Clone, Debug, Serialize)]

@@ -17,6 +17,11 @@ use std::{
 
 /// Keys that name what is open for as long as the process lives.
 const RESTART: [&str; 2] = ["state", "staging.path"];
+/// Whether a running daemon cannot take it.
+pub(super) fn needs_restart(change: &SettingChange) -> bool {
+    RESTART.contains(&change.key.as_str())
+}
+
 /// Longest that reading it may take: the files lie on a disk that may hang.
 const READ_WITHIN: Duration = Duration::from_secs(10);
 

@@ -3,6 +3,7 @@
 mod configured;
 mod control;
 mod doctor;
+mod metrics;
 mod options;
 mod running;
 mod signals;
@@ -23,9 +24,10 @@ use crate::{
 };
 use configured::Configured;
 use control::Control;
+use metrics::Metrics;
 use running::{Running, window};
 use signals::{Signals, StopSignal, Told};
-use std::{sync::Arc, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 use tokio::{
     sync::{Notify, oneshot},
     time::timeout,
@@ -157,14 +159,15 @@ async fn serve(
         runtime: tokio::runtime::Handle::current(),
         ready: Box::new(move || ready.notify_one()),
     };
-    let control = Control::listen(&settings.state).map_err(|err| {
-        tracing::warn!("Cannot be asked by other commands, only by signals: {}", Chain(&err));
-    });
-    let running = Running { configured, run: run.clone(), vault, catalog, live, gate, watched, stop: stop.clone() };
+    let control = listen(&settings.state);
+    let metrics = Metrics::tell(settings, &catalog, &watched).await;
+    let stop_too = stop.clone();
+    let running =
+        Running { configured, run: run.clone(), vault, catalog, live, gate, watched, metrics, stop: stop_too };
     running.rest(paused);
     let mut work = pipeline_thread(parts)?;
     // Beside what follows: it asks disks, and signals and the watchdog must not wait for those.
-    let serving = tokio::spawn(running.serve(control.ok(), reload.clone(), is_first.clone()));
+    let serving = tokio::spawn(running.serve(control, reload.clone(), is_first.clone()));
     let mut watchdog = systemd::Watchdog::configured();
     let mut stopped_by = None;
     let finish = loop {
@@ -193,6 +196,12 @@ async fn serve(
     };
     serving.abort();
     Ok((finish, stopped_by))
+}
+
+/// Where nobody can be listened to, the work goes on all the same.
+fn listen(state: &Path) -> Option<Control> {
+    let cannot = |err| tracing::warn!("Cannot be asked by other commands, only by signals: {}", Chain(&err));
+    Control::listen(state).map_err(cannot).ok()
 }
 
 /// Runs the pipeline on a thread of its own, and not on one of those that wait for calls that block: those are lent.

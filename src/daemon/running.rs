@@ -2,8 +2,9 @@
 
 use super::{
     Run,
-    configured::{Configured, Next},
+    configured::{Configured, Next, needs_restart},
     control::{Asked, Control, Question},
+    metrics::Metrics,
     options, systemd,
     vault::{self, Opened},
 };
@@ -11,7 +12,7 @@ use crate::{
     catalog::Catalog,
     config::Settings,
     fate::Chain,
-    notice::{Notice, Step},
+    notice::{Notice, SettingChange, Step},
     pipeline::{self, Live, Part, Paused, WindowGate},
     report,
     staging::Stop,
@@ -37,6 +38,7 @@ pub(super) struct Running {
     pub gate: Arc<WindowGate>,
     /// What goes on, for whoever asks.
     pub watched: Arc<report::Live>,
+    pub metrics: Metrics,
     pub stop: Stop,
 }
 
@@ -65,7 +67,11 @@ impl Running {
         match question {
             Question::Status => {
                 let file = match self.configured.read().await {
-                    Ok(next) => json!({ "changes": next.changes.iter().map(ToString::to_string).collect::<Vec<_>>() }),
+                    Ok(next) => {
+                        let texts = |of: &[SettingChange]| of.iter().map(ToString::to_string).collect::<Vec<_>>();
+                        let (restart, changes): (Vec<_>, Vec<_>) = next.changes.into_iter().partition(needs_restart);
+                        json!({ "changes": texts(&changes), "restart": texts(&restart) })
+                    }
                     Err(why) => json!({ "wrong": why }),
                 };
                 json!({
@@ -127,7 +133,7 @@ impl Running {
         };
         let done = match read {
             Ok((next, vault)) => {
-                self.take(next, vault);
+                self.take(next, vault).await;
                 self.remember("").await;
                 Ok(())
             }
@@ -167,7 +173,7 @@ impl Running {
         }
     }
 
-    fn take(&mut self, next: Next, vault: Option<Opened>) {
+    async fn take(&mut self, next: Next, vault: Option<Opened>) {
         match vault {
             Some(vault) => self.vault = vault,
             // Its credentials may be others, in the same file.
@@ -176,6 +182,7 @@ impl Running {
         let settings = &next.settings;
         self.gate.set(window(settings, &self.run), settings.time_zone.now());
         self.live.set(options::pipeline(settings, &self.run), self.vault.vault());
+        self.metrics.renew(settings).await;
         self.configured.take(next);
         // Whoever waits to try again may succeed now.
         self.stop.nudge();

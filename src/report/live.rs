@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-const STEPS: [Step; 4] = [Step::Pack, Step::Compress, Step::Encrypt, Step::Upload];
+pub(super) const STEPS: [Step; 4] = [Step::Pack, Step::Compress, Step::Encrypt, Step::Upload];
 /// Rates are over about so long.
 const RATE_OVER: Duration = Duration::from_secs(60);
 /// No more samples than this are kept; one is taken when somebody asks, and when something is told.
@@ -26,6 +26,8 @@ pub struct Live {
     began: Instant,
     /// Bytes of input that each step has worked through, ever.
     moved: [AtomicU64; STEPS.len()],
+    /// When that was, in milliseconds after `began`.
+    moved_at: AtomicU64,
     now: Mutex<Now>,
 }
 
@@ -53,37 +55,39 @@ struct InHand {
 
 /// Trouble that is not over.
 #[derive(Clone, Debug, Serialize)]
-struct Told {
-    kind: &'static str,
+pub(super) struct Told {
+    pub(super) kind: &'static str,
     what: String,
 }
 
 /// As [`Live::snapshot`] tells it; the answer to `status` on the control socket.
 #[derive(Debug, Serialize)]
 pub struct Snapshot {
-    stages: BTreeMap<&'static str, Stage>,
+    pub(super) stages: BTreeMap<&'static str, Stage>,
     /// The step that the others wait for, if any is at work.
-    bottleneck: Option<&'static str>,
-    sources: BTreeMap<String, String>,
-    window_opens: Option<String>,
-    waits_for_room: bool,
-    trouble: Option<Told>,
+    pub(super) bottleneck: Option<&'static str>,
+    pub(super) sources: BTreeMap<String, String>,
+    pub(super) window_opens: Option<String>,
+    pub(super) waits_for_room: bool,
+    pub(super) trouble: Option<Told>,
     /// What an operator told to rest.
-    paused: Vec<String>,
+    pub(super) paused: Vec<String>,
+    /// Why the configuration was refused that was read last.
+    pub(super) refused: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
-struct Stage {
+pub(super) struct Stage {
     /// Bytes of input per second over the last minute.
-    rate: u64,
-    pieces: Vec<InStage>,
+    pub(super) rate: u64,
+    pub(super) pieces: Vec<InStage>,
 }
 
 #[derive(Debug, Serialize)]
-struct InStage {
-    piece: String,
-    bytes: u64,
-    done: u64,
+pub(super) struct InStage {
+    pub(super) piece: String,
+    pub(super) bytes: u64,
+    pub(super) done: u64,
 }
 
 fn index(step: Step) -> usize {
@@ -92,7 +96,7 @@ fn index(step: Step) -> usize {
 
 impl Default for Live {
     fn default() -> Live {
-        Live { began: Instant::now(), moved: Default::default(), now: Mutex::default() }
+        Live { began: Instant::now(), moved: Default::default(), moved_at: AtomicU64::new(0), now: Mutex::default() }
     }
 }
 
@@ -101,8 +105,13 @@ impl Live {
         self.now.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn moved(&self) -> [u64; STEPS.len()] {
+    pub(super) fn moved(&self) -> [u64; STEPS.len()] {
         std::array::from_fn(|n| self.moved[n].load(Ordering::Relaxed))
+    }
+
+    /// How long nothing has moved.
+    pub(super) fn still_for(&self) -> Duration {
+        self.began.elapsed().saturating_sub(Duration::from_millis(self.moved_at.load(Ordering::Relaxed)))
     }
 
     pub fn snapshot(&self) -> Snapshot {
@@ -127,6 +136,7 @@ impl Live {
             waits_for_room: now.waits_for_room,
             trouble: now.trouble.clone(),
             paused: now.paused.clone(),
+            refused: now.refused.clone(),
         }
     }
 
@@ -245,6 +255,7 @@ impl Monitor for Live {
 
     fn progress(&self, step: Step, bytes: u64) {
         self.moved[index(step)].fetch_add(bytes, Ordering::Relaxed);
+        self.moved_at.store(u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 }
 

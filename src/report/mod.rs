@@ -8,6 +8,8 @@ pub mod letter;
 pub mod live;
 pub mod mail;
 pub mod mailer;
+pub mod metrics;
+pub mod standing;
 #[cfg(test)]
 mod stub;
 
@@ -15,3 +17,4 @@ pub use letter::{Mail, MailKind};
 pub use live::Live;
 pub use mail::{MailError, Options};
 pub use mailer::{Clock, Mailer, Mailers};
+pub use standing::Standing;
