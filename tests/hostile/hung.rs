@@ -14,8 +14,8 @@ use std::{
 /// A name that would forge a line of the log and color it.
 const NAME: &str = "hung\n\x1b[31mforged";
 pub const ESCAPED: &str = r"hung\n\u{1b}[31mforged";
-/// A fifth of the time in which nothing is told of what hangs.
-pub const WATCHDOG: Duration = Duration::from_secs(6);
+/// A tenth of the time after which a thread that gives no sign would be taken to hang, were it not for the source.
+pub const WATCHDOG: Duration = Duration::from_secs(3);
 /// Enough for several pieces of 1 MiB before it.
 const BEFORE: usize = 6;
 
@@ -178,8 +178,12 @@ fn a_read_that_hangs_keeps_nothing_else_and_is_told_once_and_when_it_goes_on() {
         daemon.log().contains("Archiving stands still")
     });
     println!("{} pings while it hung", daemon.heard.lock().unwrap().1 - pings);
-    // No second line.
-    pause(3000);
+    // No second line, and no end.
+    let began = Instant::now();
+    while began.elapsed() < 3 * WATCHDOG {
+        assert!(daemon.heard.lock().unwrap().0.elapsed() < WATCHDOG, "The watchdog would bite");
+        pause(50);
+    }
     source.go_on();
     until("the end of the pass", 30, || daemon.log().contains("Pass ended"));
     until("the end of the hang in the log", 5, || daemon.log().contains("Archiving goes on"));
