@@ -13,7 +13,10 @@ use crate::{
 };
 use jiff::tz::TimeZone;
 use serde::{Serialize, Serializer};
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 /// As read from a file; each field is a key of the same name, each struct a section.
 #[derive(Clone, Debug, Serialize)]
@@ -237,6 +240,12 @@ impl Settings {
     /// and is itself a configuration with the same meaning.
     pub fn effective(&self) -> String {
         document::to_toml(self)
+    }
+
+    /// The section of mail as a TOML document of its own.
+    pub fn mail_section(&self) -> Option<String> {
+        let mail = self.mail.as_ref()?;
+        Some(document::to_toml(&BTreeMap::from([("mail", mail)])))
     }
 
     /// The catalog in the state directory.

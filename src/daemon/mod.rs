@@ -34,7 +34,7 @@ use vault::Opened;
 
 pub use control::{Question, ask};
 pub use doctor::doctor;
-pub use options::{foreseen, load, pipeline};
+pub use options::{foreseen, load, mail_options, pipeline, system_host};
 pub use running::SETTINGS_REFUSED;
 pub use vault::s3_options;
 
