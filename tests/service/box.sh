@@ -15,20 +15,18 @@ is_alive() { kill -0 "$(cat "$dir/nspawn")" 2>/dev/null; }
 case $1 in
     up)
         root=$2 dir=$3 bind=$4
-        if [[ ! -e $root/made ]]; then
-            suite=${5:-$(. /etc/os-release && echo "$VERSION_CODENAME")}
-            case $suite in
-                bookworm) packages+=,libnettle8,libhogweed6,libgmp10 ;;
-                *) packages+=,libnettle8t64,libhogweed6t64,libgmp10 ;;
-            esac
-            # A mirror may be out of reach for a moment.
-            for ((try = 0; try < 3; try++)); do
-                rm -rf "$root"
-                ! mmdebstrap --quiet --variant=minbase --include="$packages" "$suite" "$root" || touch "$root/made"
-                [[ ! -e $root/made ]] || break
-            done
-            [[ -e $root/made ]]
-        fi
+        suite=${5:-$(. /etc/os-release && echo "$VERSION_CODENAME")}
+        case $suite in
+            bookworm) packages+=,libnettle8,libhogweed6,libgmp10 ;;
+            *) packages+=,libnettle8t64,libhogweed6t64,libgmp10 ;;
+        esac
+        # A mirror may be out of reach for a moment.
+        for ((try = 0; try < 3; try++)); do
+            [[ $(cat "$root/made" 2>/dev/null) != "$packages" ]] || break
+            rm -rf "$root"
+            ! mmdebstrap --quiet --variant=minbase --include="$packages" "$suite" "$root" || echo "$packages" >"$root/made"
+        done
+        [[ -e $root/made ]]
         # Where cgroups are of both versions, the box gets those of version 2 alone.
         groups=/sys/fs/cgroup/unified
         [[ -d $groups ]] || groups=/sys/fs/cgroup

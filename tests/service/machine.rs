@@ -8,7 +8,7 @@ use std::{
 };
 use tempfile::TempDir;
 
-const WAIT: Duration = Duration::from_secs(120);
+const WAIT: Duration = Duration::from_secs(60);
 /// What an upgrade is to.
 const NEWER: &str = "999";
 
@@ -42,7 +42,7 @@ impl Machine {
             let made = Command::new("make").current_dir(repository()).args(args).output().unwrap();
             assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
             let package = fs::read_dir(&out).unwrap().next().unwrap().unwrap().path();
-            fs::rename(package, host.join(format!("{name}.deb"))).unwrap();
+            fs::copy(package, host.join(format!("{name}.deb"))).unwrap();
         }
         let root = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("debian{}", suite()));
         let machine = Machine { dir };
@@ -62,7 +62,7 @@ impl Machine {
     }
 
     pub fn try_sh(&self, line: &str) -> Output {
-        script(&["run", &self.name(), "bash", "-euc", line])
+        script(&["run", &self.name(), "timeout", "90", "bash", "-euc", line])
     }
 
     /// What a script prints that must succeed.
@@ -82,16 +82,23 @@ impl Machine {
     pub fn wait_until(&self, line: &str) {
         let began = Instant::now();
         while !self.try_sh(line).status.success() {
+            std::thread::sleep(Duration::from_millis(100));
             assert!(began.elapsed() < WAIT, "Waited in vain for {line}\n{}", self.journal());
         }
     }
 
     /// Another configuration, nothing of an earlier run, and a daemon that goes by it.
     pub fn begin(&self, configuration: &str) {
+        self.prepare(configuration);
+        self.sh("systemctl start archiver");
+    }
+
+    /// The same without a start.
+    pub fn prepare(&self, configuration: &str) {
         self.hand("archiver.toml", configuration);
         self.sh("systemctl stop archiver; systemctl reset-failed archiver || true
             rm -rf /var/lib/archiver/* /mnt/vault; install -d -o archiver -m 700 /mnt/vault
-            cp /host/archiver.toml /etc/archiver.toml; systemctl daemon-reload; systemctl start archiver");
+            cp /host/archiver.toml /etc/archiver.toml; systemctl daemon-reload");
     }
 
     /// A drop-in of the unit, or none, for the next start.

@@ -32,7 +32,8 @@ pub fn a_vault_that_is_mounted_later_is_found_and_lets_go_of_its_disk(machine: &
         CONFIGURATION.replace("/mnt/vault", "/mnt/usb/vault").replace("path = \"/\"", "path = \"/data/deep\"");
     for before in ["", "mkdir /mnt/usb;"] {
         machine.sh(before);
-        machine.begin(&configuration);
+        machine.prepare(&configuration);
+        machine.sh("systemctl start --no-block archiver");
         machine.wait_until("journalctl -u archiver --no-pager -o cat --since -20s | grep -i 'vault.*/mnt/usb'");
         machine.sh("mkdir -p /mnt/usb; mount -t tmpfs usb /mnt/usb; install -d -o archiver -m 700 /mnt/usb/vault");
         machine.wait_until("ls /mnt/usb/vault/*/data/*/index.json.zst.gpg");

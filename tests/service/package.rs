@@ -8,14 +8,16 @@ use crate::{
 pub fn three_lines_are_enough(machine: &Machine) {
     machine.sh(SOURCES);
     machine.sh("dpkg -i /host/older.deb");
-    let state = machine.try_sh("systemctl is-enabled archiver; systemctl is-active archiver");
+    let state = machine.try_sh("systemctl is-enabled archiver || true; systemctl is-active archiver");
     assert_eq!(String::from_utf8_lossy(&state.stdout), "disabled\ninactive\n");
     assert_eq!(
         machine.sh("stat -c '%U %a' /var/lib/archiver /etc/archiver /etc/archiver.toml"),
         "archiver 700\nroot 700\nroot 640\n"
     );
     assert_eq!(
-        machine.sh("systemd-analyze verify archiver.service archiver-failure.service 2>&1 | grep -i archiver || true"),
+        machine.sh(
+            "systemd-analyze verify --man=no archiver.service archiver-failure.service 2>&1 | grep -i archiver || true"
+        ),
         ""
     );
     machine.sh("(umask 077; echo correct horse battery staple >/etc/archiver/secret); install -d -o archiver /mnt/vault

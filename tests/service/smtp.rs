@@ -28,15 +28,24 @@ impl Sink {
         Sink { port, mails }
     }
 
-    /// The next mail.
-    pub fn mail(&self) -> String {
-        self.mails.recv_timeout(Duration::from_secs(60)).expect("a mail")
+    /// The next mail of a unit that has failed; the daemon mails, too.
+    pub fn failure(&self) -> String {
+        loop {
+            let mail = self.mails.recv_timeout(Duration::from_secs(60)).expect("a mail");
+            if is_failure(&mail) {
+                return mail;
+            }
+        }
     }
 
-    /// Mails that came and were not asked for.
-    pub fn rest(&self) -> Vec<String> {
-        self.mails.try_iter().collect()
+    /// How many of these came and were not asked for.
+    pub fn other_failures(&self) -> usize {
+        self.mails.try_iter().filter(|mail| is_failure(mail)).count()
     }
+}
+
+fn is_failure(mail: &str) -> bool {
+    mail.contains("has failed and does not run")
 }
 
 fn talk(mut stream: &TcpStream) -> Option<String> {

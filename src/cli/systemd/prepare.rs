@@ -21,7 +21,11 @@ pub fn run(parts: &Parts, own: &Path) -> Result<u8, Failed> {
 
 fn make(dir: &Path, uid: u32, gid: u32) -> io::Result<()> {
     if let Some(above) = dir.parent() {
-        fs::create_dir_all(above)?;
+        // The mask of the unit is for what is its own; others must get through here.
+        let mask = rustix::process::umask(Mode::from_raw_mode(0o022));
+        let made = fs::create_dir_all(above);
+        rustix::process::umask(mask);
+        made?;
     }
     match rustix::fs::mkdir(dir, Mode::RWXU) {
         Err(Errno::EXIST) => return Ok(()),
@@ -45,6 +49,7 @@ mod tests {
         fs::create_dir(&own).unwrap();
         let parts = |staging: &str| Parts { state: own.clone(), staging: dir.path().join(staging), ..Parts::default() };
         run(&parts("a/b/staging"), &own).unwrap();
+        assert_eq!(fs::metadata(dir.path().join("a/b")).unwrap().mode() & 0o777, 0o755);
         let made = fs::metadata(dir.path().join("a/b/staging")).unwrap();
         assert_eq!((made.mode() & 0o777, made.uid()), (0o700, fs::metadata(&own).unwrap().uid()));
         fs::set_permissions(dir.path().join("a/b/staging"), fs::Permissions::from_mode(0o750)).unwrap();
