@@ -31,6 +31,7 @@ pub struct Args {
 
 pub fn run(args: &super::Args, run: &Args) -> Result<u8, Failed> {
     let settings = daemon::load(&args.config)?;
+    super::systemd::become_the_service(&settings.state, &settings.staging.path)?;
     for name in &run.pass_now {
         super::source(&settings, Some(name))?;
     }

@@ -23,9 +23,13 @@ pub fn three_lines_are_enough(machine: &Machine) {
     machine.sh("(umask 077; echo correct horse battery staple >/etc/archiver/secret); install -d -o archiver /mnt/vault
         sed -i -e '/^\\[\\[source/,/^\\[pack/s|^path = .*|path = \"/data\"|' -e 's|^url = .*|url = \"file:///mnt/vault\"|' \
             -e 's|^passphrase_file = .*|passphrase_file = \"/etc/archiver/secret\"|' /etc/archiver.toml
-        systemctl daemon-reload; systemctl enable --now archiver");
+        archiver plan >/dev/null; archiver doctor >&2; systemctl daemon-reload; systemctl enable --now archiver");
     machine.wait_until("ls /mnt/vault/*/data/*/index.json.zst.gpg");
     assert_eq!(machine.sh("archiver tree data | grep -c deep/er/."), "6\n");
+    // What root does by hand is done as the service would.
+    machine.sh("systemctl stop archiver; archiver run --once --pass-now data
+        test $(ls /mnt/vault/*/data/*/index.json.zst.gpg | wc -l) = 2");
+    assert_eq!(machine.sh("find /var/lib/archiver /mnt/vault ! -user archiver"), "");
     machine.sh("systemctl disable archiver; mv /etc/archiver/secret /etc/archiver/passphrase");
 }
 
@@ -45,11 +49,12 @@ pub fn an_upgrade_goes_on(machine: &Machine) {
 pub fn a_purge_leaves_nothing_but_what_is_documented(machine: &Machine) {
     machine.sh("systemctl enable --now archiver; dpkg -r archiver; test -e /var/lib/archiver/catalog.sqlite
         test -e /etc/archiver.toml; ! systemctl is-active archiver; dpkg -P archiver");
-    let left = machine.sh("find / -xdev -path /proc -prune -o -name '*archiver*' -print | sort");
+    let left = machine.sh("find / -xdev -path /mnt/vault -prune -o -name '*archiver*' -print | sort");
     let kept = left.lines().filter(|path| !path.starts_with("/run/") && !path.starts_with("/var/lib/dpkg/"));
     // Keys, what an operator has made, and what is in staging and vault.
     let kept: Vec<&str> = kept.filter(|path| !path.starts_with("/etc/systemd/system/archiver.service.d")).collect();
-    assert_eq!(kept, ["/etc/archiver", "/mnt/vault/.archiver", "/mnt/vault/archiver.json"]);
-    machine.sh("test -s /etc/archiver/passphrase; getent passwd archiver; ls -d '/arch ive/100%'
+    assert_eq!(kept, ["/etc/archiver"]);
+    machine
+        .sh("test -s /etc/archiver/passphrase; getent passwd archiver; ls -d '/arch ive/100%' /mnt/vault/archiver.json
         ! test -e /etc/systemd/system/multi-user.target.wants/archiver.service; ! systemctl cat archiver");
 }

@@ -17,7 +17,7 @@ pub fn it_stops_soon_however_busy(machine: &Machine) {
     let (endpoint, access, secret) = (double.endpoint(), double::ACCESS_KEY, double::SECRET_KEY);
     let restarts = restarts();
     // What is left when the restarts are over ends by itself.
-    let files = 30 + 3 * restarts;
+    let files = 30 + 2 * restarts;
     machine.hand("keys", &format!("[default]\naws_access_key_id = {access}\naws_secret_access_key = {secret}\n"));
     machine.sh(&format!(
         "install -m 600 /host/keys /etc/archiver/keys; mkdir -p /busy

@@ -22,9 +22,9 @@ const MAILED: &str = "failures.json";
 const LINES: &str = "50";
 const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Keeps the settings of mail for the day on which the configuration cannot be read.
+/// Under the unit, keeps the settings of mail for the day on which the configuration cannot be read.
 pub fn remember(settings: &Settings) -> io::Result<()> {
-    let file = super::state_directory().join(LAST_GOOD);
+    let Some(file) = super::own_directory().map(|dir| dir.join(LAST_GOOD)) else { return Ok(()) };
     match settings.mail_section() {
         Some(text) if fs::read(&file).is_ok_and(|known| known == text.as_bytes()) => Ok(()),
         Some(text) => durable::write(&file, text.as_bytes()).map_err(io::Error::other),

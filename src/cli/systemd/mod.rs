@@ -2,9 +2,11 @@
 
 mod drop_in;
 mod failed;
+mod identity;
 mod prepare;
 
 pub use failed::remember;
+pub use identity::take as become_the_service;
 
 use super::Failed;
 use crate::config;
@@ -40,8 +42,12 @@ pub fn run(args: &super::Args, systemd: &Args) -> Result<u8, Failed> {
     }
 }
 
-/// What StateDirectory= of the unit stands for.
+/// Where a failure is looked up and told from.
 fn state_directory() -> PathBuf {
-    let named = env::var_os("STATE_DIRECTORY").map(PathBuf::from).filter(|dir| dir.is_absolute());
-    named.unwrap_or_else(|| "/var/lib/archiver".into())
+    own_directory().unwrap_or_else(|| "/var/lib/archiver".into())
+}
+
+/// What StateDirectory= of the unit stands for; `None` outside of it.
+fn own_directory() -> Option<PathBuf> {
+    env::var_os("STATE_DIRECTORY").map(PathBuf::from).filter(|dir| dir.is_absolute())
 }

@@ -7,16 +7,21 @@ use rustix::{
 };
 use std::{fs, io, os::unix::fs::MetadataExt, path::Path};
 
-/// `own` is a directory that systemd has given to that user. A directory that is there is left as it is.
+/// `own` is a directory that systemd has given to that user.
 pub fn run(parts: &Parts, own: &Path) -> Result<u8, Failed> {
+    make_missing(&parts.state, &parts.staging, own).map(|()| 0)
+}
+
+/// A directory that is there is left as it is.
+pub fn make_missing(state: &Path, staging: &Path, own: &Path) -> Result<(), Failed> {
     let owner = fs::metadata(own)?;
-    for (dir, above) in [(&parts.state, own), (&parts.staging, &parts.state)] {
+    for (dir, above) in [(state, own), (staging, state)] {
         // What is below its own directories, the service makes itself.
         if !dir.starts_with(own) && !dir.starts_with(above) {
             make(dir, owner.uid(), owner.gid()).map_err(|err| Failed::new(1, format!("Cannot make {dir:?}: {err}")))?;
         }
     }
-    Ok(0)
+    Ok(())
 }
 
 fn make(dir: &Path, uid: u32, gid: u32) -> io::Result<()> {
