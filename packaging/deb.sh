@@ -16,8 +16,14 @@ install -d -m 0700 "$root/etc/archiver"
 doc=$root/usr/share/doc/archiver
 rm "$doc/LICENSE"
 install -m 0644 packaging/debian/copyright "$doc/copyright"
-mv "$doc/CHANGELOG.md" "$doc/changelog"
-find "$root/usr/share/man" "$doc/changelog" -type f -exec gzip -9n {} +
+maintainer=$(sed -n 's/^Maintainer: //p' packaging/debian/control)
+printf 'archiver (%s) stable; urgency=medium\n\n  * What is new: CHANGELOG.md.gz\n\n -- %s  %s\n' \
+    "$version" "$maintainer" "$(date -R -r CHANGELOG.md)" >"$doc/changelog"
+find "$root/usr/share/man" "$doc"/{changelog,CHANGELOG.md} -type f -exec gzip -9n {} +
+# Keys and what names them are nobody's business.
+install -d "$root/usr/share/lintian/overrides"
+printf 'archiver: %s\n' 'non-standard-dir-perm 0700 != 0755 [etc/archiver/]' \
+    'non-standard-file-perm 0640 != 0644 [etc/archiver.toml]' >"$root/usr/share/lintian/overrides/archiver"
 
 # The libraries that it is linked with say which packages, and how new.
 mkdir -p "$work/debian" "$root/DEBIAN"
