@@ -2,7 +2,8 @@
 # make check           all tests
 # make faults          the tests of kills, disks that fail, power cuts, hostile sources and networks at length; SEED= LEVEL=
 # make deps            what these need: Debian packages, and servers for tests; the others call it
-# make install         DESTDIR= PREFIX=/usr
+# make install         DESTDIR= PREFIX=/usr BINARY=
+# make deb             a Debian package, in target/debian
 # make bench           ratios to tar | xz | gpg, to zstd and to restic, and of an upload to aws, s5cmd and rclone
 
 SHELL := /bin/bash
@@ -24,12 +25,13 @@ PACKAGES := build-essential pkg-config nettle-dev libclang-dev gnupg xz-utils zs
 # target. Nobody who only builds needs these 600 MB.
 S3_PACKAGES := ceph-mon ceph-mgr ceph-osd radosgw ceph-common python3-venv
 
-BINARY := target/release/archiver
+BINARY ?= target/release/archiver
+VERSION ?= $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml)
 
 # Debian's shell looks here for packages, and there for what was installed by hand.
 ZSH := $(if $(filter /usr,$(PREFIX)),vendor-completions,site-functions)
 
-.PHONY: build deps build-deps rehearse check faults bench install
+.PHONY: build deps build-deps rehearse check faults bench install deb
 
 build: build-deps
 	$(CARGO) build --release --locked
@@ -79,10 +81,19 @@ bench: build
 $(BINARY):
 	$(MAKE) build
 
+# What there is of units and of what they need; the configuration only where there is none.
+UNITS := '$(DESTDIR)$(PREFIX)/lib/systemd/system'
+
 install: $(BINARY)
 	install -D -m 0755 $(BINARY) '$(DESTDIR)$(PREFIX)/bin/archiver'
-	install -D -m 0644 packaging/systemd/archiver.service '$(DESTDIR)$(PREFIX)/lib/systemd/system/archiver.service'
-	sed -i 's|/usr/bin/|$(PREFIX)/bin/|' '$(DESTDIR)$(PREFIX)/lib/systemd/system/archiver.service'
+	install -D -m 0644 -t $(UNITS) packaging/systemd/archiver.service packaging/systemd/archiver-failure.service
+	install -D -m 0755 packaging/systemd/generator '$(DESTDIR)$(PREFIX)/lib/systemd/system-generators/archiver'
+	sed -i 's|/usr/bin/|$(PREFIX)/bin/|g' $(UNITS)/archiver.service $(UNITS)/archiver-failure.service \
+	    '$(DESTDIR)$(PREFIX)/lib/systemd/system-generators/archiver'
+	install -D -m 0644 packaging/systemd/sysusers.conf '$(DESTDIR)$(PREFIX)/lib/sysusers.d/archiver.conf'
+	install -D -m 0644 packaging/systemd/tmpfiles.conf '$(DESTDIR)$(PREFIX)/lib/tmpfiles.d/archiver.conf'
+	[[ -e '$(DESTDIR)/etc/archiver.toml' ]] || install -D -m 0640 config/archiver.toml '$(DESTDIR)/etc/archiver.toml'
+	install -D -m 0644 -t '$(DESTDIR)$(PREFIX)/share/doc/archiver/examples' packaging/examples/home.conf
 	pages=$$($(BINARY) man --list); \
 	for file in $$pages; do \
 	    page=$${file%.*}; page=$${page#archiver-}; \
@@ -95,3 +106,8 @@ install: $(BINARY)
 	$(BINARY) completions fish | install -D -m 0644 /dev/stdin '$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/archiver.fish'
 	install -D -m 0644 LICENSE '$(DESTDIR)$(PREFIX)/share/doc/archiver/LICENSE'
 	install -D -m 0644 CHANGELOG.md '$(DESTDIR)$(PREFIX)/share/doc/archiver/CHANGELOG.md'
+
+deb: $(BINARY)
+	@command -v dpkg-shlibdeps >/dev/null || { echo 'dpkg-dev is missing: apt-get install dpkg-dev' >&2; exit 1; }
+	mkdir -p $(or $(OUT),target/debian)
+	packaging/deb.sh '$(BINARY)' '$(VERSION)' '$(or $(OUT),target/debian)'

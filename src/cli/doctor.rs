@@ -29,6 +29,7 @@ pub fn run(args: &super::Args, doctor: &Args) -> Result<u8, Failed> {
             return Ok(USAGE);
         }
     };
+    super::systemd::become_the_service(&settings.state, &settings.staging.path)?;
     let what = format!("{:?} has no problem", args.config);
     sheet.tell(&of_configuration(State::Ok, what));
     daemon::doctor(&settings, doctor.mail, &mut |finding| sheet.tell(&finding)).map_err(|what| Failed::new(1, what))?;

@@ -55,7 +55,7 @@ pub fn man(args: &ManArgs) -> Result<u8, Failed> {
     let mut out = stdout().lock();
     if args.list {
         writeln!(out, "archiver.1\n{CONFIGURATION}.5")?;
-        for command in program.get_subcommands() {
+        for command in program.get_subcommands().filter(|command| !command.is_hide_set()) {
             writeln!(out, "archiver-{}.1", command.get_name())?;
         }
         return Ok(0);

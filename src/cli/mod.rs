@@ -14,6 +14,7 @@ mod rehearse;
 mod reload;
 mod run;
 mod status;
+mod systemd;
 mod tree;
 
 use crate::{
@@ -86,6 +87,9 @@ pub enum Command {
     Man(manual::ManArgs),
     /// Print what completes command lines in a shell
     Completions(manual::CompletionsArgs),
+    /// What units of systemd call
+    #[command(hide = true)]
+    Systemd(systemd::Args),
 }
 
 /// A command that failed: what to say and how to exit.
@@ -152,6 +156,7 @@ impl Args {
             Command::Rehearse(args) => rehearse::run(&self, args),
             Command::Man(args) => manual::man(args),
             Command::Completions(args) => manual::completions(args),
+            Command::Systemd(args) => systemd::run(&self, args),
         };
         match done {
             Ok(code) => ExitCode::from(code),

@@ -64,6 +64,7 @@ const LOST: u8 = 3;
 
 pub fn run(args: &super::Args, plan: &Args) -> Result<u8, Failed> {
     let settings = crate::daemon::load(&args.config)?;
+    super::systemd::become_the_service(&settings.state, &settings.staging.path)?;
     let named = plan.source.as_deref().map(|name| super::source(&settings, Some(name))).transpose()?;
     let catalog = match Catalog::open_read_only(&settings.catalog_file()) {
         Err(CatalogError::Missing { .. }) => None,

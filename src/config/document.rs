@@ -68,6 +68,12 @@ impl<'t> Document<'t> {
         is_sound.then(|| Document { table: table.into_inner(), lines })
     }
 
+    /// As much of a document as can be made of the text, and whether it is all of it.
+    pub fn recover(text: &'t str) -> (Document<'t>, bool) {
+        let (table, errors) = DeTable::parse_recoverable(text);
+        (Document { table: table.into_inner(), lines: Lines::of(text) }, errors.is_empty())
+    }
+
     pub fn top(&self) -> Section<'_> {
         self.make("", String::new(), Some(1), Some(&self.table))
     }

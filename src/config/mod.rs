@@ -12,12 +12,14 @@ mod changes;
 mod document;
 mod files;
 mod keys;
+mod lenient;
 mod problem;
 mod rules;
 mod sections;
 mod settings;
 
 pub use address::{SmtpSecurity, SmtpUrl, VaultUrl};
+pub use lenient::{MailPart, Parts, parts};
 pub use problem::{ConfigError, Problem};
 pub use rules::cap_min;
 pub use settings::{
@@ -38,15 +40,19 @@ use std::{
 /// Longest file that is read, bytes. A thousand sources fit in.
 const FILE_SIZE_MAX: u64 = 256 * 1024;
 
+/// Where systemd keeps the credentials of the unit while it runs.
+const OF_SERVICE: &str = "/run/credentials/archiver.service";
+
 /// The secrets that systemd keeps for the service: `$CREDENTIALS_DIRECTORY`. They stand in for `*_file` keys that
 /// are absent.
 #[derive(Clone, Debug, Default)]
 pub struct Credentials(Option<PathBuf>);
 
 impl Credentials {
-    /// Those of this process.
+    /// Those of this process; of a command that root runs by hand, those of the service while it runs.
     pub fn from_env() -> Credentials {
-        Credentials(env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from).filter(|path| path.is_absolute()))
+        let own = env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from).filter(|path| path.is_absolute());
+        Credentials(own.or_else(|| Some(PathBuf::from(OF_SERVICE)).filter(|path| path.is_dir())))
     }
 
     pub fn in_directory(path: &Path) -> Credentials {
@@ -68,17 +74,7 @@ impl Credentials {
 /// Reads a configuration, with the credentials of this process. Of the files that it names nothing is known yet
 /// ([`Settings::checked`]); but where something is wrong anyway, what is wrong with them is told as well.
 pub fn load(file: &Path) -> Result<Settings, ConfigError> {
-    let unreadable = |source| ConfigError::Unreadable { file: file.to_owned(), source };
-    let mut bytes = Vec::new();
-    fs::File::open(file)
-        .and_then(|opened| opened.take(FILE_SIZE_MAX + 1).read_to_end(&mut bytes))
-        .map_err(unreadable)?;
-    if FILE_SIZE_MAX < bytes.len() as u64 {
-        return Err(unreadable(io::Error::new(
-            io::ErrorKind::FileTooLarge,
-            format!("It is longer than {FILE_SIZE_MAX} bytes"),
-        )));
-    }
+    let bytes = read_bytes(file).map_err(|source| ConfigError::Unreadable { file: file.to_owned(), source })?;
     let mut found = Found::default();
     let settings = match std::str::from_utf8(&bytes) {
         Ok(text) => read(text, file, &Credentials::from_env(), &mut found),
@@ -95,6 +91,20 @@ pub fn load(file: &Path) -> Result<Settings, ConfigError> {
         found.problems.extend(found.files.iter().filter_map(files::problem_of));
         ConfigError::invalid(file, found.problems)
     })
+}
+
+fn read_bytes(file: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    fs::File::open(file)?.take(FILE_SIZE_MAX + 1).read_to_end(&mut bytes)?;
+    if FILE_SIZE_MAX < bytes.len() as u64 {
+        let what = format!("It is longer than {FILE_SIZE_MAX} bytes");
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, what));
+    }
+    Ok(bytes)
+}
+
+fn read_text(file: &Path) -> io::Result<String> {
+    String::from_utf8(read_bytes(file)?).map_err(|_| io::ErrorKind::InvalidData.into())
 }
 
 /// Reads a configuration without asking the file system (but for time zones). `file` is for messages.

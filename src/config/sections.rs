@@ -39,12 +39,14 @@ const STORAGE_CLASSES: [&str; 10] = [
 ];
 /// 10,000 parts of 5 GiB are the largest object of S3; some room for what sealing adds.
 const PIECE_SIZE_MAX: u64 = 48 * ByteSize::TIB;
+/// Where catalog and manifests are, if nothing else is said.
+pub(super) const STATE: &str = "/var/lib/archiver";
 const SIZE_MAX: u64 = i64::MAX as u64;
 const MIB: u64 = ByteSize::MIB;
 const GIB: u64 = ByteSize::GIB;
 
 pub(super) fn state(top: &Section<'_>, found: &mut Found) -> PathBuf {
-    top.path(found, "state").unwrap_or_else(|| "/var/lib/archiver".into())
+    top.path(found, "state").unwrap_or_else(|| STATE.into())
 }
 
 pub(super) fn time_zone(top: &Section<'_>, found: &mut Found) -> Zone {
@@ -162,7 +164,8 @@ pub(super) fn encrypt(section: &Section<'_>, found: &mut Found, credentials: &Cr
             passphrase_file = secret(section, found, "passphrase_file", passphrase, credentials);
             if passphrase_file.is_none() && !has_passphrase {
                 let what = "is missing; write `passphrase_file = \"/etc/archiver/passphrase\"` or \
-                            `recipients = [\"/etc/archiver/backup.asc\"]` in [encrypt], or method = \"none\"";
+                            `recipients = [\"/etc/archiver/backup.asc\"]` in [encrypt], or method = \"none\"; a systemd \
+                            credential `passphrase` is seen by the service, and by other commands while it runs";
                 section.problem(found, "passphrase_file", what);
             }
         }

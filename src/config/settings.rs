@@ -14,6 +14,7 @@ use crate::{
 use jiff::tz::TimeZone;
 use serde::{Serialize, Serializer};
 use std::{
+    collections::BTreeMap,
     net::SocketAddr,
     path::{Path, PathBuf},
 };
@@ -259,6 +260,12 @@ impl Settings {
     /// and is itself a configuration with the same meaning.
     pub fn effective(&self) -> String {
         document::to_toml(self)
+    }
+
+    /// The section of mail as a TOML document of its own.
+    pub fn mail_section(&self) -> Option<String> {
+        let mail = self.mail.as_ref()?;
+        Some(document::to_toml(&BTreeMap::from([("mail", mail)])))
     }
 
     /// The catalog in the state directory.

@@ -37,7 +37,7 @@ use vault::Opened;
 
 pub use control::{Question, ask, ask_any};
 pub use doctor::doctor;
-pub use options::{foreseen, load, pipeline};
+pub use options::{foreseen, load, mail_options, pipeline, system_host};
 pub use running::SETTINGS_REFUSED;
 pub use vault::s3_options;
 

@@ -4,7 +4,7 @@ use super::Run;
 use crate::{
     archive::{filter, pack},
     compress,
-    config::{self, ConfigError, Settings, VaultUrl},
+    config::{self, ConfigError, Problem, Settings, VaultUrl},
     encrypt,
     fate::{Chain, Fateful},
     name::Encryption,
@@ -15,6 +15,9 @@ use crate::{
     vault::directory::DirectoryVault,
 };
 use std::path::{Path, PathBuf};
+
+/// Where the unit says which directories it hides from us, separated by colons: their files would look removed.
+const HIDDEN: &str = "ARCHIVER_HIDDEN";
 
 /// Reads and checks the configuration, with what only the rooms know. Every problem is told at once.
 pub fn load(file: &Path) -> Result<Settings, ConfigError> {
@@ -31,7 +34,32 @@ pub fn load(file: &Path) -> Result<Settings, ConfigError> {
     if let Err(what) = mail(&settings) {
         problems.push(settings.problem("mail", what));
     }
+    problems.extend(hidden(&settings, &std::env::var(HIDDEN).unwrap_or_default()));
     if problems.is_empty() { Ok(settings) } else { Err(ConfigError::invalid(file, problems)) }
+}
+
+/// What is configured where the unit hides the files of the system.
+fn hidden(settings: &Settings, hidden: &str) -> Vec<Problem> {
+    let hidden: Vec<&Path> = hidden.split(':').filter(|path| !path.is_empty()).map(Path::new).collect();
+    let told = |path: &Path| {
+        let real = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+        let meets = |dir: &&&Path| [path, &real].iter().any(|path| path.starts_with(dir) || dir.starts_with(path));
+        let dir = hidden.iter().find(meets)?;
+        Some(format!(
+            "{path:?} needs {dir:?}, which the unit hides from the service; write the path without symlinks, and run: \
+             systemctl daemon-reload && systemctl restart archiver"
+        ))
+    };
+    let sources = settings.sources.iter().enumerate();
+    let sources =
+        sources.filter_map(|(index, source)| Some(settings.source_problem(index, "path", told(&source.path)?)));
+    let vault = match &settings.vault.url {
+        VaultUrl::Directory(path) => told(path).map(|what| settings.problem("vault.url", what)),
+        VaultUrl::S3 { .. } => None,
+    };
+    let own = [("state", &settings.state), ("staging.path", &settings.staging.path)];
+    let own = own.into_iter().filter_map(|(key, path)| Some(settings.problem(key, told(path)?)));
+    sources.chain(own).chain(vault).collect()
 }
 
 /// What a run would meet as things are now: no error of the configuration, but worth telling whoever checks it.
@@ -78,23 +106,30 @@ fn compress(settings: &Settings) -> compress::Options {
 
 /// The name of this host as it is configured, else as the system says.
 pub fn host(settings: &Settings) -> String {
-    settings.vault.host.clone().unwrap_or_else(|| {
-        let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
-        let plain: String = name
-            .split('.')
-            .next()
-            .unwrap_or_default()
-            .chars()
-            .filter(|c| c.is_ascii_alphanumeric() || *c == '-')
-            .take(40)
-            .collect();
-        if plain.is_empty() { "host".to_owned() } else { plain }
-    })
+    settings.vault.host.clone().unwrap_or_else(system_host)
+}
+
+/// The name of this host as the system says, as far as it can stand in keys.
+pub fn system_host() -> String {
+    let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let plain: String = name
+        .split('.')
+        .next()
+        .unwrap_or_default()
+        .chars()
+        .filter(|c| c.is_ascii_alphanumeric() || *c == '-')
+        .take(40)
+        .collect();
+    if plain.is_empty() { "host".to_owned() } else { plain }
 }
 
 /// The mailer's options with the password read, or what is wrong with them.
 pub fn mail(settings: &Settings) -> Result<Option<mail::Options>, String> {
-    let Some(mail) = &settings.mail else { return Ok(None) };
+    settings.mail.as_ref().map(mail_options).transpose()
+}
+
+/// The same of a section by itself.
+pub fn mail_options(mail: &config::Mail) -> Result<mail::Options, String> {
     let read = |file: &PathBuf| match std::fs::read_to_string(file) {
         Ok(text) => Ok(text.trim_end_matches(['\r', '\n']).to_owned()),
         Err(err) => Err(format!("mail.password_file: cannot read {file:?}: {err}")),
@@ -107,7 +142,7 @@ pub fn mail(settings: &Settings) -> Result<Option<mail::Options>, String> {
         digest: mail.digest.duration(),
     };
     options.check().map_err(|err| Chain(&err).to_string())?;
-    Ok(Some(options))
+    Ok(options)
 }
 
 pub fn pipeline(settings: &Settings, run: &Run) -> pipeline::Options {

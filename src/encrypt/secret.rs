@@ -99,10 +99,18 @@ fn flaw_of(line: &[u8]) -> Option<PassphraseFlaw> {
 
 /// Opens a file that holds a secret, if nobody else can read it.
 pub(super) fn open_private(path: &Path) -> Result<File, KeyError> {
+    let kept = std::env::var_os("CREDENTIALS_DIRECTORY").unwrap_or_else(|| "/run/credentials".into());
+    open_private_unless(path, Some(Path::new(&kept)))
+}
+
+/// `kept`: where systemd keeps credentials. It lets the user of the service alone read one, by an ACL, of which the mode
+/// shows a right of the group.
+fn open_private_unless(path: &Path, kept: Option<&Path>) -> Result<File, KeyError> {
     let file = open_regular(path)?;
+    let others = if kept.is_some_and(|kept| kept.is_absolute() && path.starts_with(kept)) { 0o037 } else { 0o077 };
     // Of the open file, not of the name: the name may stand for another file by now.
     let mode = file.metadata().map_err(KeyError::read(path))?.permissions().mode() & 0o7777;
-    if mode & 0o077 != 0 {
+    if mode & others != 0 {
         return Err(KeyError::Loose { file: path.to_owned(), mode });
     }
     Ok(file)
@@ -115,4 +123,23 @@ pub(super) fn open_regular(path: &Path) -> Result<File, KeyError> {
         return Err(KeyError::NotFile { file: path.to_owned() });
     }
     File::open(path).map_err(KeyError::read(path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_systemd_keeps_may_show_a_right_of_the_group() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("passphrase");
+        fs::write(&path, "x").unwrap();
+        let opens = |mode, kept| {
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+            open_private_unless(&path, kept).is_ok()
+        };
+        let (kept, other) = (Some(dir.path()), Some(Path::new("/run/credentials/other.service")));
+        assert!(opens(0o440, kept) && opens(0o400, kept) && opens(0o600, None));
+        assert!(!opens(0o444, kept) && !opens(0o460, kept) && !opens(0o440, other) && !opens(0o440, None));
+    }
 }

@@ -17,8 +17,8 @@ mod tests;
 pub use pulse::{Beat, Pulse};
 pub use xattrs::Xattrs;
 
-pub(super) use mount::is_pseudo_at;
 pub use mount::{check_mount, is_empty_dir, is_pseudo, mount_id};
+pub(super) use mount::{is_pseudo_at, shows_the_same};
 pub(super) use stat::{Stat, stat_at, stat_fd};
 
 use crate::{

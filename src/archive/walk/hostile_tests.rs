@@ -10,7 +10,7 @@ use super::{
 use crate::archive::tree::OpenError;
 use rustix::{
     fs::{CWD, Mode, OFlags, RenameFlags, mkdirat, openat, renameat_with},
-    mount::{MountFlags, MountPropagationFlags, mount, mount_bind, mount_change},
+    mount::{MountFlags, MountPropagationFlags, mount, mount_bind, mount_bind_recursive, mount_change},
     thread::{CapabilitySet, UnshareFlags, capabilities, set_capabilities},
 };
 use std::{
@@ -243,6 +243,32 @@ fn mounts_are_told_and_pseudo_filesystems_never_entered() {
         check(true, Position::Start, &stopped, &["bind", "proc", "tmp"]);
         check(true, Position::After(path("tmp/inside")), &[], &["tmp"]);
         check(false, Position::After(path("proc/1")), &["proc-file !mount", "tmp", "tmp/inside"], &["proc"]);
+    };
+    apart(prepare, test);
+}
+
+/// As the unit's ReadWritePaths= and ProtectHome=read-only mount them.
+#[test]
+fn what_is_mounted_over_itself_is_no_boundary() {
+    let dir = make(&["f", "home/a b/x", "home/usb/hidden", "other/y"]);
+    let at = |name: &str| dir.path().join(name);
+    let prepare = || {
+        own_mounts()?;
+        mount("none", at("home/usb"), "tmpfs", MountFlags::empty(), None)?;
+        mount_bind_recursive(at("home"), at("home"))?;
+        mount_bind(at("home/a b"), at("home/a b"))?;
+        mount_bind(at("f"), at("f"))?;
+        mount_bind(at("home/a b"), at("other"))
+    };
+    let test = || {
+        let options = Options { one_file_system: true, ..Options::default() };
+        let mut walk = walk(dir.path(), &rules(&[], &[], None), options, Position::Start);
+        let told: Vec<_> = walk.by_ref().map(|item| line(&item.unwrap())).collect();
+        assert_eq!(told, ["/", "f", "home", "home/a b", "home/a b/x", "home/usb", "other"]);
+        assert_eq!(walk.mounts_left_out(), [path("home/usb"), path("other")]);
+        for (name, is_mount) in [("home", false), ("home/a b", false), ("home/usb", true), ("other", true)] {
+            assert_eq!(tree::check_mount(&at(name)).unwrap(), is_mount, "{name}");
+        }
     };
     apart(prepare, test);
 }

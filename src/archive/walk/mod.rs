@@ -41,7 +41,7 @@ const FDS_MAX: usize = 64;
 
 #[derive(Clone, Debug, Default)]
 pub struct Options {
-    /// Stop at mount points; they themselves are archived, as empty directories.
+    /// Stop at mount points; they themselves are archived, as empty directories. What is mounted over itself is none.
     pub one_file_system: bool,
     /// Device and inode of our own directories (staging, state, a vault in the source), which are left out.
     pub own: Vec<(u64, u64)>,
@@ -210,7 +210,7 @@ impl Walk {
         match stat.meta.kind {
             Kind::Dir => self.examine_dir(path, stat),
             Kind::Socket => Ok(Found::Skipped(Failure::new(Reason::Socket, "A socket cannot be archived"))),
-            _ if frame.stat.is_other_mount(&stat) => self.examine_mounted_file(stat),
+            _ if is_boundary(&frame.stat, &stat) => self.examine_mounted_file(stat),
             _ => Ok(Found::Leaf(stat.meta)),
         }
     }
@@ -220,7 +220,7 @@ impl Walk {
             return Ok(Found::Excluded(RULE_OWN));
         }
         let above = self.frames.last().expect("a directory is found in a directory");
-        let is_mount = above.stat.is_other_mount(&stat);
+        let is_mount = is_boundary(&above.stat, &stat);
         if self.options.one_file_system && (is_mount || stat.automount) {
             return Ok(Found::Mount(stat.meta));
         }
@@ -294,7 +294,12 @@ fn stat_child(frame: &Frame, one_file_system: bool) -> Result<Stat, Errno> {
         return tree::stat_at(fd, name, AtFlags::empty());
     }
     let known = tree::stat_at(fd, name, AtFlags::NO_AUTOMOUNT | AtFlags::STATX_DONT_SYNC)?;
-    if frame.stat.is_other_mount(&known) { Ok(known) } else { tree::stat_at(fd, name, AtFlags::NO_AUTOMOUNT) }
+    if is_boundary(&frame.stat, &known) { Ok(known) } else { tree::stat_at(fd, name, AtFlags::NO_AUTOMOUNT) }
+}
+
+/// Whether another filesystem, or another part of it, begins at an entry of a directory.
+fn is_boundary(dir: &Stat, entry: &Stat) -> bool {
+    dir.is_other_mount(entry) && !tree::shows_the_same(dir, entry)
 }
 
 /// Whether a name is left out, as far as it and its listing tell.
