@@ -7,7 +7,7 @@ use crate::{
     fate::{Chain, Trouble},
     log,
     notice::{Monitor, Notice, SettingChange},
-    report::{self, Mailer, Mailers, mail, mailer::Patience},
+    report::{self, Mailer, Mailers, Patience, mail},
 };
 use std::{
     path::Path,
@@ -40,7 +40,8 @@ pub(super) struct Next {
 
 /// What is to be mailed, by whom; or why not.
 fn mailer(settings: &Settings, mail: Option<&mail::Options>) -> Result<Option<Mailer>, String> {
-    let start = |mail| Mailer::start(mail, &options::host(settings), report::Clock::system(), Patience::default());
+    let (host, clock) = (options::host(settings), report::Clock::system());
+    let start = |mail| Mailer::start(mail, &host, Some(&settings.state), clock, Patience::default());
     mail.map(start).transpose().map_err(|err| Chain(&err).to_string())
 }
 
@@ -77,20 +78,13 @@ impl Configured {
     /// Makes settings hold: those of mail and log, and for whoever looks here.
     pub(super) fn take(&mut self, next: Next) {
         let Next { settings, changes, mail } = next;
-        if mail != self.mail {
-            match mailer(&settings, mail.as_ref()) {
-                Ok(mailer) => {
-                    let before = self.mailers.set(mailer);
-                    // What it still has to send may take a while.
-                    drop(tokio::task::spawn_blocking(move || drop(before)));
-                    self.mail = mail;
-                }
-                Err(what) => self.monitor.notice(&Notice::Trouble {
-                    trouble: Trouble::Internal,
-                    what: format!("Mails go on as before: {what}"),
-                    retry_in: None,
-                }),
-            }
+        match self.take_mail(&settings, mail.as_ref()) {
+            Ok(()) => self.mail = mail,
+            Err(what) => self.monitor.notice(&Notice::Trouble {
+                trouble: Trouble::Internal,
+                what: format!("Mails go on as before: {what}"),
+                retry_in: None,
+            }),
         }
         if !self.run.log_level_is_given {
             log::set_level(settings.log.level.as_str());
@@ -102,6 +96,22 @@ impl Configured {
         if std::mem::take(&mut self.is_refused) {
             self.monitor.notice(&Notice::Recovered { trouble: Trouble::Settings });
         }
+    }
+
+    /// What waits for a server goes to the next one, and what was told is not told again.
+    fn take_mail(&self, settings: &Settings, mail: Option<&mail::Options>) -> Result<(), String> {
+        if mail == self.mail.as_ref() {
+            return Ok(());
+        }
+        if let Some(mail) = mail
+            && self.mailers.change(mail, &options::host(settings)).map_err(|err| Chain(&err).to_string())?
+        {
+            return Ok(());
+        }
+        let before = self.mailers.set(mailer(settings, mail)?);
+        // What it still has to send may take a while.
+        drop(tokio::task::spawn_blocking(move || drop(before)));
+        Ok(())
     }
 
     /// Tells that what was read is wrong.

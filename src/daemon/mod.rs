@@ -11,7 +11,7 @@ mod vault;
 use crate::{
     catalog::Catalog,
     config::Settings,
-    fate::{Chain, Fate, Fateful},
+    fate::{Chain, Fate, Fateful, Trouble},
     log::Fan,
     notice::{Monitor, Notice},
     panics,
@@ -107,13 +107,19 @@ pub fn run(settings: &Settings, run: &Run, mut monitors: Vec<Arc<dyn Monitor>>) 
     let (mailers, watched) = (Arc::<Mailers>::default(), Arc::<report::Live>::default());
     monitors.extend([mailers.clone() as Arc<dyn Monitor>, watched.clone()]);
     let monitor: Arc<dyn Monitor> = Arc::new(Fan(monitors));
-    let configured = Configured::new(settings, run, monitor.clone(), mailers).map_err(|what| (USAGE, what))?;
+    let configured = Configured::new(settings, run, monitor.clone(), mailers.clone()).map_err(|what| (USAGE, what))?;
     let runtime = workers()?;
     monitor.notice(&Notice::Started { version: env!("CARGO_PKG_VERSION") });
     let served = panics::caught(|| runtime.block_on(serve(configured, run, monitor.clone(), watched)))
         .unwrap_or_else(|panicked| Err((1, panicked.to_string())));
     // A disk call that hangs must not keep the process.
     runtime.shutdown_timeout(FAREWELL);
+    if let Err((code, what)) = &served {
+        let trouble = Trouble::of_exit_code(*code);
+        monitor.notice(&Notice::Trouble { trouble, what: what.clone(), retry_in: None });
+    }
+    // A thread that hangs would hold it for ever; what it cannot send now is for the next start.
+    drop(mailers.set(None));
     let (finish, signal) = served?;
     systemd::stopping();
     Ok(match (finish.ended, signal) {

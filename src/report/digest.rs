@@ -3,6 +3,8 @@
 
 use super::letter::{Mail, MailKind, counted, human};
 use crate::fate::Trouble;
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, time::Duration};
 
 /// Different subjects that a sum names; of the rest it says how many.
@@ -26,9 +28,62 @@ struct Kind {
     last: Option<Mail>,
 }
 
+/// What a digest knows, for one that comes after it, in another process and by another clock.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Recollection {
+    kinds: Vec<Remembered>,
+    /// Kinds of troubles that have not recovered.
+    ongoing: Vec<MailKind>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Remembered {
+    kind: MailKind,
+    sent: Timestamp,
+    held: u64,
+    subjects: Vec<(String, u64)>,
+    last: Option<Mail>,
+}
+
 impl Digest {
     pub fn new(every: Duration) -> Digest {
         Digest { every, kinds: BTreeMap::new(), ongoing: BTreeMap::new() }
+    }
+
+    /// One mail per kind in this time from now on.
+    pub fn set_every(&mut self, every: Duration) {
+        self.every = every;
+    }
+
+    /// `wall` is what a calendar says at `now`.
+    pub fn remember(&self, now: Duration, wall: Timestamp) -> Recollection {
+        let kinds = self.kinds.iter().map(|(kind, known)| {
+            let age = SignedDuration::try_from(now.saturating_sub(known.sent)).unwrap_or(SignedDuration::MAX);
+            let sent = wall.checked_sub(age).unwrap_or(Timestamp::MIN);
+            Remembered {
+                kind: *kind,
+                sent,
+                held: known.held,
+                subjects: known.subjects.clone(),
+                last: known.last.clone(),
+            }
+        });
+        let ongoing = self.ongoing.iter().filter(|(_, ongoing)| **ongoing);
+        Recollection { kinds: kinds.collect(), ongoing: ongoing.map(|(of, _)| MailKind::Trouble(*of)).collect() }
+    }
+
+    /// What another one knew. A calendar that was set back meanwhile takes it for new: a kind is silent no longer than
+    /// one digest by that.
+    pub fn recall(&mut self, known: Recollection, now: Duration, wall: Timestamp) {
+        for Remembered { kind, sent, held, subjects, last } in known.kinds {
+            let age = Duration::try_from(wall.duration_since(sent)).unwrap_or_default();
+            self.kinds.insert(kind, Kind { sent: now.saturating_sub(age), held, subjects, last });
+        }
+        for kind in known.ongoing {
+            if let MailKind::Trouble(trouble) = kind {
+                self.ongoing.insert(trouble, true);
+            }
+        }
     }
 
     /// Gives back the mail if it is to go out now, with the sum of what was held back; else keeps it in mind.
@@ -191,6 +246,32 @@ mod tests {
         let due = digest.due(at(DAY + 6));
         assert_eq!(due.iter().map(Mail::subject).collect::<Vec<_>>(), ["Out at last"]);
         assert!(due[0].body().ends_with("By now it is over."));
+    }
+
+    #[test]
+    fn what_was_told_is_known_to_the_next_process() {
+        let mut digest = Digest::new(at(DAY));
+        digest.offer(mail(VAULT, "Fire"), at(100)).unwrap();
+        assert_eq!(digest.offer(mail(VAULT, "Flood"), at(200)), None);
+        let wall = |seconds: u64| Timestamp::UNIX_EPOCH + SignedDuration::from_secs(seconds as i64);
+        let text = serde_json::to_string(&digest.remember(at(300), wall(1_000_000))).unwrap();
+        let next = |later: u64| {
+            let mut next = Digest::new(at(DAY));
+            // Its own clock began anew.
+            next.recall(serde_json::from_str(&text).unwrap(), at(10 * DAY), wall(1_000_000 + later));
+            next
+        };
+        // The first went out 200 seconds before it was written down.
+        assert_eq!(next(0).offer(mail(VAULT, "Fire"), at(11 * DAY - 201)), None);
+        let out = next(DAY - 200).offer(mail(VAULT, "Fire"), at(10 * DAY)).unwrap();
+        assert!(out.body().contains("Of this kind, 1 mail were held back") && out.body().contains("Flood"), "{out:?}");
+        let due = next(2 * DAY).due(at(10 * DAY));
+        assert!(due.len() == 1 && due[0].body().ends_with("this trouble goes on."), "{due:?}");
+        assert_eq!(next(0).next_due(), Some(at(11 * DAY - 200)));
+        // Clocks that were set back.
+        let mut before = Digest::new(at(DAY));
+        before.recall(serde_json::from_str(&text).unwrap(), at(10 * DAY), wall(5));
+        assert_eq!(before.next_due(), Some(at(11 * DAY)));
     }
 
     #[test]
