@@ -207,4 +207,10 @@ impl Monitor for Fan {
             monitor.progress(step, bytes);
         }
     }
+
+    fn rests(&self) {
+        for monitor in &self.0 {
+            monitor.rests();
+        }
+    }
 }

@@ -167,6 +167,8 @@ const IMPOSSIBLE: &[(&str, &[&str])] = &[
     ("mail.to", &["[]", "[\"ops\"]", "[\"a@b\", \"c@\"]"]),
     ("mail.digest", &["\"0s\"", "\"1\""]),
     ("mail.silence", &["\"0s\"", "\"1.5h\""]),
+    ("heartbeat.url", &["\"\"", "\"hc-ping.com/x\"", "\"https://u:p@h/x\"", "\"https://h/…\""]),
+    ("heartbeat.every", &["\"0s\"", "\"1\""]),
     ("log.level", &["\"\"", "\"INFO\"", "\"verbose\""]),
 ];
 
@@ -181,6 +183,8 @@ fn the_sample_is_a_configuration_with_every_key_at_its_default() {
     let short = format!("{MINIMAL}\n[mail]\nsmtp = \"smtp://localhost\"\nfrom = \"a@b\"\nto = [\"c@d\"]\n");
     let short = parse(&short).unwrap().mail.unwrap();
     assert_eq!((short.digest, short.silence), (mail.digest, mail.silence));
+    let short = parse(&format!("{MINIMAL}\n[heartbeat]\nurl = \"https://h/x\"\n")).unwrap().heartbeat.unwrap();
+    assert_eq!(short.every, full.heartbeat.expect("the sample shows [heartbeat]").every);
 }
 
 #[test]

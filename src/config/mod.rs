@@ -17,11 +17,12 @@ mod rules;
 mod sections;
 mod settings;
 
-pub use address::{SmtpSecurity, SmtpUrl, VaultUrl};
+pub use address::{HeartbeatUrl, SmtpSecurity, SmtpUrl, VaultUrl};
 pub use problem::{ConfigError, Problem};
 pub use rules::cap_min;
 pub use settings::{
-    Compress, Encrypt, Log, LogLevel, Mail, Names, Pack, Restore, Settings, Source, Staging, Upload, Vault, Zone,
+    Compress, Encrypt, Heartbeat, Log, LogLevel, Mail, Names, Pack, Restore, Settings, Source, Staging, Upload, Vault,
+    Zone,
 };
 
 use document::{Document, Section};
@@ -124,6 +125,7 @@ fn read(text: &str, file: &Path, credentials: &Credentials, found: &mut Found) -
     let restore = sections::restore(&document.section("restore", found), found, &state, credentials);
     let prices = sections::prices(&document.section("prices", found), found, vault.as_ref());
     let mail = sections::mail(&document.section("mail", found), found, credentials);
+    let heartbeat = sections::heartbeat(&document.section("heartbeat", found), found);
     let log = sections::log(&document.section("log", found), found);
     rules::sizes(found, &staging, &pack);
     let dirs = Dirs {
@@ -157,6 +159,7 @@ fn read(text: &str, file: &Path, credentials: &Credentials, found: &mut Found) -
         restore,
         prices,
         mail,
+        heartbeat,
         log,
         origin,
     })

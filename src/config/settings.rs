@@ -1,7 +1,7 @@
 //! What the configuration says, with every default filled in and every value known to be good.
 
 use super::{
-    address::{SmtpUrl, VaultUrl},
+    address::{HeartbeatUrl, SmtpUrl, VaultUrl},
     document,
     problem::{ConfigError, FileRef, Places, Problem},
 };
@@ -38,6 +38,8 @@ pub struct Settings {
     pub prices: Option<Prices>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mail: Option<Mail>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub heartbeat: Option<Heartbeat>,
     pub log: Log,
     #[serde(skip)]
     pub(super) origin: Origin,
@@ -173,6 +175,13 @@ pub struct Mail {
 }
 
 #[derive(Clone, Debug, Serialize)]
+pub struct Heartbeat {
+    pub url: HeartbeatUrl,
+    /// Between two requests.
+    pub every: Seconds,
+}
+
+#[derive(Clone, Debug, Serialize)]
 pub struct Log {
     pub level: LogLevel,
 }
@@ -234,7 +243,7 @@ impl Serialize for Zone {
 
 impl Settings {
     /// The settings as a TOML document with every default filled in. It names files that hold secrets, but no secret,
-    /// and is itself a configuration with the same meaning.
+    /// and is itself a configuration with the same meaning, but for the path of `heartbeat.url`, which is one.
     pub fn effective(&self) -> String {
         document::to_toml(self)
     }

@@ -7,7 +7,7 @@ use crate::{
     fate::{Chain, Trouble},
     log,
     notice::{Monitor, Notice, SettingChange},
-    report::{self, Mailer, Mailers, Patience, mail},
+    report::{self, Heartbeat, Mailer, Mailers, Patience, mail},
 };
 use std::{
     path::Path,
@@ -25,10 +25,36 @@ pub(super) struct Configured {
     pub settings: Settings,
     run: Run,
     monitor: Arc<dyn Monitor>,
-    mailers: Arc<Mailers>,
+    speakers: Speakers,
     mail: Option<mail::Options>,
     /// What was read last was refused.
     is_refused: bool,
+}
+
+/// Who tells people, by settings of their own.
+#[derive(Clone)]
+pub(super) struct Speakers {
+    pub mailers: Arc<Mailers>,
+    pub heartbeat: Arc<Heartbeat>,
+}
+
+impl Speakers {
+    pub(super) fn new() -> Speakers {
+        Speakers { mailers: Arc::default(), heartbeat: Arc::new(Heartbeat::new(report::Clock::system())) }
+    }
+
+    pub(super) fn monitors(&self) -> [Arc<dyn Monitor>; 2] {
+        [self.mailers.clone(), self.heartbeat.clone()]
+    }
+
+    /// A thread that hangs would hold them for ever; what they cannot say now is for the next start. `is_complete`:
+    /// all that was due is done.
+    pub(super) fn fall_silent(&self, is_complete: bool) {
+        if is_complete {
+            self.heartbeat.complete();
+        }
+        drop(self.mailers.set(None));
+    }
 }
 
 /// Settings that are good, and not in force yet.
@@ -46,16 +72,17 @@ fn mailer(settings: &Settings, mail: Option<&mail::Options>) -> Result<Option<Ma
 }
 
 impl Configured {
-    /// `monitor` hears of everything, and `mailers`, which begin to mail, are one of those that it tells.
+    /// `monitor` hears of everything, and `speakers`, which begin to speak, are among those that it tells.
     pub(super) fn new(
         settings: &Settings,
         run: &Run,
         monitor: Arc<dyn Monitor>,
-        mailers: Arc<Mailers>,
+        speakers: Speakers,
     ) -> Result<Configured, String> {
         let mail = options::mail(settings)?;
-        mailers.set(mailer(settings, mail.as_ref())?);
-        Ok(Configured { settings: settings.clone(), run: run.clone(), monitor, mailers, mail, is_refused: false })
+        speakers.mailers.set(mailer(settings, mail.as_ref())?);
+        speakers.heartbeat.set(options::heartbeat(settings));
+        Ok(Configured { settings: settings.clone(), run: run.clone(), monitor, speakers, mail, is_refused: false })
     }
 
     /// Reads the file again. Nothing is changed by it.
@@ -86,6 +113,7 @@ impl Configured {
                 retry_in: None,
             }),
         }
+        self.speakers.heartbeat.set(options::heartbeat(&settings));
         if !self.run.log_level_is_given {
             log::set_level(settings.log.level.as_str());
         }
@@ -104,11 +132,11 @@ impl Configured {
             return Ok(());
         }
         if let Some(mail) = mail
-            && self.mailers.change(mail, &options::host(settings)).map_err(|err| Chain(&err).to_string())?
+            && self.speakers.mailers.change(mail, &options::host(settings)).map_err(|err| Chain(&err).to_string())?
         {
             return Ok(());
         }
-        let before = self.mailers.set(mailer(settings, mail)?);
+        let before = self.speakers.mailers.set(mailer(settings, mail)?);
         // What it still has to send may take a while.
         drop(tokio::task::spawn_blocking(move || drop(before)));
         Ok(())

@@ -16,11 +16,11 @@ use crate::{
     notice::{Monitor, Notice},
     panics,
     pipeline::{self, Backoff, Clock, Ended, Finish, Limit, Live, Parts, WindowGate},
-    report::{self, Mailers},
+    report,
     staging::Stop,
     upload::chance,
 };
-use configured::Configured;
+use configured::{Configured, Speakers};
 use control::{Asked, Control};
 use running::{Running, window};
 use std::{sync::Arc, time::Duration};
@@ -104,10 +104,12 @@ enum Event {
 
 /// Runs until everything is done, if `run.once`, or until a signal ends it. Gives the exit code.
 pub fn run(settings: &Settings, run: &Run, mut monitors: Vec<Arc<dyn Monitor>>) -> Result<u8, CannotRun> {
-    let (mailers, watched) = (Arc::<Mailers>::default(), Arc::<report::Live>::default());
-    monitors.extend([mailers.clone() as Arc<dyn Monitor>, watched.clone()]);
+    let speakers = Speakers::new();
+    let watched = Arc::<report::Live>::default();
+    monitors.extend(speakers.monitors());
+    monitors.push(watched.clone());
     let monitor: Arc<dyn Monitor> = Arc::new(Fan(monitors));
-    let configured = Configured::new(settings, run, monitor.clone(), mailers.clone()).map_err(|what| (USAGE, what))?;
+    let configured = Configured::new(settings, run, monitor.clone(), speakers.clone()).map_err(|what| (USAGE, what))?;
     let runtime = workers()?;
     monitor.notice(&Notice::Started { version: env!("CARGO_PKG_VERSION") });
     let served = panics::caught(|| runtime.block_on(serve(configured, run, monitor.clone(), watched)))
@@ -118,8 +120,8 @@ pub fn run(settings: &Settings, run: &Run, mut monitors: Vec<Arc<dyn Monitor>>) 
         let trouble = Trouble::of_exit_code(*code);
         monitor.notice(&Notice::Trouble { trouble, what: what.clone(), retry_in: None });
     }
-    // A thread that hangs would hold it for ever; what it cannot send now is for the next start.
-    drop(mailers.set(None));
+    let is_complete = |finish: &Finish| run.once && finish.ended == Ended::Complete;
+    speakers.fall_silent(served.as_ref().is_ok_and(|(finish, _)| is_complete(finish)));
     let (finish, signal) = served?;
     systemd::stopping();
     Ok(match (finish.ended, signal) {

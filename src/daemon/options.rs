@@ -9,7 +9,7 @@ use crate::{
     fate::{Chain, Fateful},
     name::Encryption,
     pipeline::{self, SourceSpec},
-    report::mail,
+    report::{heartbeat, mail},
     units::Seconds,
     upload,
     vault::directory::DirectoryVault,
@@ -108,6 +108,11 @@ pub fn mail(settings: &Settings) -> Result<Option<mail::Options>, String> {
     };
     options.check().map_err(|err| Chain(&err).to_string())?;
     Ok(Some(options))
+}
+
+pub fn heartbeat(settings: &Settings) -> Option<heartbeat::Options> {
+    let heartbeat = settings.heartbeat.as_ref()?;
+    Some(heartbeat::Options { url: heartbeat.url.secret().to_owned(), every: heartbeat.every.duration() })
 }
 
 pub fn pipeline(settings: &Settings, run: &Run) -> pipeline::Options {

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 /// Longest subject after the prefix, and longest paragraph, in characters; error chains can be any length.
 const SUBJECT_MAX: usize = 120;
-const TEXT_MAX: usize = 4000;
+pub(super) const TEXT_MAX: usize = 4000;
 /// Most lines that one happening may fill: a configuration can be wrong in every one of its own.
 const LINES_MAX: usize = 100;
 
@@ -262,7 +262,7 @@ pub(super) fn counted(count: u64, what: &str) -> String {
 }
 
 /// One line of printable text. Names of entries are escaped already, so backslashes stay as they are.
-fn clean(text: &str, chars_max: usize) -> String {
+pub(super) fn clean(text: &str, chars_max: usize) -> String {
     let mut line = String::new();
     for (count, c) in text.trim_end().chars().enumerate() {
         if count == chars_max {

@@ -4,7 +4,7 @@
 
 use super::{
     digest::Digest,
-    letter::{Mail, counted, human},
+    letter::{Mail, TEXT_MAX, clean, counted, human},
     mail::{MailError, Options, Post, Stamp},
     spool::{Letter, Memory, Spool},
     times::{Clock, Patience},
@@ -314,6 +314,11 @@ enum Outcome {
     Later(String),
 }
 
+/// On one line: servers may say anything.
+fn said(err: &MailError) -> String {
+    clean(&Chain(err).to_string(), TEXT_MAX)
+}
+
 /// Tries to send one letter; `lost` is how many never arrived before it.
 fn attempt(post: &Post, mut letter: Letter, lost: u64) -> Tried {
     // Whoever has got it must not be the only one who got it like this.
@@ -325,7 +330,7 @@ fn attempt(post: &Post, mut letter: Letter, lost: u64) -> Tried {
     let mut parcel = match post.compose(&with_lost(&letter.mail, letter.told), &stamp) {
         Ok(parcel) => parcel,
         Err(err) => {
-            let refused = vec![(String::new(), Chain(&err).to_string())];
+            let refused = vec![(String::new(), said(&err))];
             return Tried { letter, outcome: Outcome::Refused, refused };
         }
     };
@@ -334,10 +339,10 @@ fn attempt(post: &Post, mut letter: Letter, lost: u64) -> Tried {
     let outcome = match delivered {
         Ok(()) if parcel.arrived => Outcome::Arrived,
         Ok(()) => Outcome::Refused,
-        Err(err) => Outcome::Later(Chain(&err).to_string()),
+        Err(err) => Outcome::Later(said(&err)),
     };
     (letter.arrived, letter.done) = (parcel.arrived, parcel.done);
-    let told = |err: &MailError| (err.to().unwrap_or_default().to_owned(), Chain(err).to_string());
+    let told = |err: &MailError| (err.to().unwrap_or_default().to_owned(), said(err));
     Tried { letter, outcome, refused: refused.iter().map(told).collect() }
 }
 
