@@ -1,6 +1,7 @@
 //! The log: one line with structured fields for every happening, drawn from the same [`Notice`]s as mail and
 //! status. Lines go to stderr, or to the journal with fields of their own when that is where stderr leads: there each
-//! kind has an `EVENT` and a `MESSAGE_ID` ([`kinds`]), and `PIECE=` is the life of a piece.
+//! kind has an `EVENT` and a `MESSAGE_ID` ([`kinds`]), and `PIECE_ID=` is the life of a piece, whose name gets its label
+//! only when it is packed.
 //!
 //! INFO: nothing to do. WARN: nothing to do yet. ERROR: an operator must act, or data was lost.
 
@@ -8,6 +9,7 @@ mod kinds;
 mod limits;
 
 use crate::{
+    name::PieceName,
     notice::{Exception, Monitor, Notice, SettingChange, Severity},
     panics::{self, Panicked},
     units::ByteSize,
@@ -119,6 +121,31 @@ impl Sink {
         }
     }
 
+    fn pass_ended(self, source: &str, pass: &str, numbers: [u64; 4], is_clean: bool) {
+        let [pieces, entries, archived, lost] = numbers;
+        if is_clean {
+            line!(self, PASS_ENDED, info, "Pass ended", source, pass, pieces, entries, archived, lost);
+        } else {
+            line!(self, PASS_LOSSES, error, "Pass ended with losses", source, pass, pieces, entries, archived, lost);
+        }
+    }
+
+    fn step_ended(self, stage: &str, piece: &PieceName, [input_bytes, output_bytes]: [u64; 2], took: Duration) {
+        let (source, piece_id, bytes) = (piece.source.as_str(), piece.id(), output_bytes);
+        let (seconds, rate, piece) = (seconds(took), rate(input_bytes, took), display(piece));
+        line!(
+            self, STEP_ENDED, info, "Step ended", stage, piece, input_bytes, output_bytes, seconds, rate;
+            source, piece_id, bytes
+        );
+    }
+
+    fn trouble(self, trouble: &str, what: &str, retry_in: Option<f64>) {
+        match retry_in {
+            Some(retry_in) => line!(self, WILL_RETRY, warn, "Will retry", trouble, what, retry_in),
+            None => line!(self, CANNOT_GO_ON, error, "Cannot go on", trouble, what),
+        }
+    }
+
     fn settings_taken(self, changes: &[SettingChange], restart: &[String]) {
         for change in changes {
             let key = &change.key;
@@ -202,36 +229,20 @@ impl Sink {
                 line!(self, NOTHING_DUE, info, "Nothing is due", source, last, next);
             }
             Notice::PassEnded { source, pass, pieces, entries, archived, lost, clean, .. } => {
-                if *clean {
-                    line!(self, PASS_ENDED, info, "Pass ended", source, pass, pieces, entries, archived, lost);
-                } else {
-                    line!(
-                        self,
-                        PASS_ENDED_WITH_LOSSES,
-                        error,
-                        "Pass ended with losses",
-                        source,
-                        pass,
-                        pieces,
-                        entries,
-                        archived,
-                        lost
-                    );
-                }
+                self.pass_ended(source, pass, [*pieces, *entries, *archived, *lost], *clean);
             }
             Notice::EntryException { source, exception } => self.not_clean(source, exception),
             Notice::StepStarted { step, piece, len: bytes, resumed_at } => {
-                let (stage, source, piece) = (step.as_str(), piece.source.as_str(), display(piece));
-                line!(self, STEP_STARTED, info, "Step started", stage, piece, bytes, resumed_at; source);
+                let (stage, source, piece_id) = (step.as_str(), piece.source.as_str(), piece.id());
+                let piece = display(piece);
+                line!(self, STEP_STARTED, info, "Step started", stage, piece, bytes, resumed_at; source, piece_id);
             }
-            Notice::StepEnded { step, piece, input_len: input_bytes, output_len: output_bytes, took } => {
-                let (stage, source, piece) = (step.as_str(), piece.source.as_str(), display(piece));
-                let (seconds, rate, bytes) = (seconds(*took), rate(*input_bytes, *took), output_bytes);
-                line!(self, STEP_ENDED, info, "Step ended", stage, piece, input_bytes, output_bytes, seconds, rate; source, bytes);
+            Notice::StepEnded { step, piece, input_len, output_len, took } => {
+                self.step_ended(step.as_str(), piece, [*input_len, *output_len], *took);
             }
             Notice::PieceRotten { piece, why } => {
-                let (source, piece) = (piece.source.as_str(), display(piece));
-                line!(self, PIECE_ROTTEN, error, "Piece rotten, making it again", piece, why; source);
+                let (source, piece_id, piece) = (piece.source.as_str(), piece.id(), display(piece));
+                line!(self, PIECE_ROTTEN, error, "Piece rotten, making it again", piece, why; source, piece_id);
             }
             Notice::WaitingForSpace { step, wanted, free } => {
                 let stage = step.as_str();
@@ -260,11 +271,7 @@ impl Sink {
             }
             Notice::LeftBehind { what } => line!(self, LEFT_BEHIND, warn, "Does not wait for what does not end", what),
             Notice::Trouble { trouble, what, retry_in } => {
-                let trouble = trouble.as_str();
-                match retry_in.map(seconds) {
-                    Some(retry_in) => line!(self, WILL_RETRY, warn, "Will retry", trouble, what, retry_in),
-                    None => line!(self, CANNOT_GO_ON, error, "Cannot go on", trouble, what),
-                }
+                self.trouble(trouble.as_str(), what, retry_in.map(seconds));
             }
             Notice::Recovered { trouble } => {
                 let trouble = trouble.as_str();

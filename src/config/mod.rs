@@ -11,13 +11,15 @@ mod address;
 mod changes;
 mod document;
 mod files;
+mod heartbeat;
 mod keys;
 mod problem;
 mod rules;
 mod sections;
 mod settings;
 
-pub use address::{HeartbeatUrl, SmtpSecurity, SmtpUrl, VaultUrl};
+pub use address::{SmtpSecurity, SmtpUrl, VaultUrl};
+pub use heartbeat::HeartbeatUrl;
 pub use problem::{ConfigError, Problem};
 pub use rules::cap_min;
 pub use settings::{

@@ -1,8 +1,9 @@
 //! What the configuration says, with every default filled in and every value known to be good.
 
 use super::{
-    address::{HeartbeatUrl, SmtpUrl, VaultUrl},
+    address::{SmtpUrl, VaultUrl},
     document,
+    heartbeat::HeartbeatUrl,
     problem::{ConfigError, FileRef, Places, Problem},
 };
 use crate::{

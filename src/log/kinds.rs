@@ -26,7 +26,7 @@ kinds! {
     PASS_HELD "pass-held" "9b640cc9f30571051e55f77b971d8a51";
     NOTHING_DUE "nothing-due" "f5e4bbd2f436ba629674d9832e34128f";
     PASS_ENDED "pass-ended" "883679bc2cf2d693cc6da53a4e5f7cef";
-    PASS_ENDED_WITH_LOSSES "pass-ended-with-losses" "2f289f1fdd6cfecba772dd6203ab4c55";
+    PASS_LOSSES "pass-ended-with-losses" "2f289f1fdd6cfecba772dd6203ab4c55";
     ENTRY_NOTED "entry-noted" "d4002ae2e0f43e2722748d5a791fffc2";
     ENTRY_LOST "entry-lost" "4639e9b3cab2739d14f755b5901e4b09";
     STEP_STARTED "step-started" "039b215c21b75d458f61e1fd869192ec";
@@ -87,7 +87,7 @@ mod tests {
         // Whatever needs somebody is explained.
         let must = [
             PASS_HELD,
-            PASS_ENDED_WITH_LOSSES,
+            PASS_LOSSES,
             ENTRY_LOST,
             PIECE_ROTTEN,
             STANDS_STILL,

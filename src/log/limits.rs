@@ -23,11 +23,8 @@ impl Limits {
             (kind.since, kind.told) = (now, 0);
         }
         let admits = kind.told < LINES_MAX;
-        if admits {
-            kind.told += 1
-        } else {
-            kind.held += 1
-        }
+        kind.told += u32::from(admits);
+        kind.held += u64::from(!admits);
         admits
     }
 

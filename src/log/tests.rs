@@ -90,7 +90,8 @@ fn the_life_of_a_piece_has_fields_for_the_journal() {
         });
         log.notice(&Notice::PieceRotten { piece: piece.clone(), why: "x".to_owned() });
     });
-    let fields = ["EVENT=\"step-ended\"", "MESSAGE_ID=\"", "stage=\"upload\"", "source=\"data\"", "bytes=7"];
+    let fields =
+        ["EVENT=\"step-ended\"", "MESSAGE_ID=\"", "stage=\"upload\"", "source=\"data\"", "bytes=7", "piece_id=\""];
     assert!(fields.iter().all(|field| told[0].contains(field)), "{}", told[0]);
     assert!(told.iter().all(|line| line.contains(&format!("piece={piece}"))), "{told:?}");
 }

@@ -224,6 +224,47 @@ fn other_settings_take_over_what_waits_and_what_was_told() {
     assert_eq!(stub.rest(), []);
 }
 
+/// What is written while something happens.
+#[derive(Clone, Default)]
+struct Paper(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Paper {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_server_that_fails_for_weeks_is_told_once_and_so_is_its_end() {
+    let bench = bench(0, EVER, Duration::ZERO, Stub::start(|_, _| Answer::Hang));
+    let (shared, paper) = (&bench.mailer.shared, Paper::default());
+    let written = paper.clone();
+    let layer = tracing_subscriber::fmt().with_writer(move || paper.clone()).with_ansi(false).finish();
+    tracing::subscriber::with_default(layer, || {
+        let mut state = shared.lock();
+        let mut settle = |outcome, refused: &[&str]| {
+            state.enqueue(Mail::test(), &shared.clock);
+            let letter = state.queue[0].clone();
+            let refused = refused.iter().map(|to| ((*to).to_owned(), "550 No".to_owned())).collect();
+            shared.settle(&mut state, Tried { letter, outcome, refused }, true);
+        };
+        (0..500).for_each(|n| settle(Outcome::Later(format!("451 Again in {n} seconds")), &[]));
+        settle(Outcome::Arrived, &["a@b.org"]);
+        (0..500).for_each(|_| settle(Outcome::Refused, &["a@b.org"]));
+        settle(Outcome::Later("down again".to_owned()), &[]);
+        state.queue.clear();
+    });
+    let text = String::from_utf8(written.0.lock().unwrap().clone()).unwrap();
+    let count = |what: &str| text.matches(what).count();
+    let counts = [count("cannot be sent yet"), count("goes out again"), count("was refused"), text.lines().count()];
+    assert_eq!(counts, [2, 1, 1, 4], "{text}");
+}
+
 #[test]
 fn a_daemon_that_is_started_again_and_again_mails_once() {
     let (dir, stub) = (tempfile::tempdir().unwrap(), Stub::start(|_, _| Answer::Take));
