@@ -1,11 +1,14 @@
 //! Which mail goes out when: the first of its kind at once, and then one per kind and digest, which sums up what
 //! was held back meanwhile. Pure, and small whatever happens: a few lines per kind.
 
-use super::letter::{Mail, MailKind, counted, human};
-use crate::fate::Trouble;
+use super::letter::{Mail, MailKind, counted, human, works_again};
+use crate::{fate::Trouble, notice::Notice};
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 /// Different subjects that a sum names; of the rest it says how many.
 const SUBJECTS_MAX: usize = 10;
@@ -15,6 +18,8 @@ pub struct Digest {
     kinds: BTreeMap<MailKind, Kind>,
     /// Troubles that have not recovered, by the last that was heard.
     ongoing: BTreeMap<Trouble, bool>,
+    /// Of those, what an earlier process has told: nobody else remembers them.
+    recalled: BTreeSet<Trouble>,
 }
 
 /// What is known of one kind of mail.
@@ -45,9 +50,26 @@ struct Remembered {
     last: Option<Mail>,
 }
 
+/// What came of a notice.
+pub struct Heard {
+    /// There was something to be told, now or later.
+    pub is_news: bool,
+    pub now: Vec<Mail>,
+}
+
 impl Digest {
     pub fn new(every: Duration) -> Digest {
-        Digest { every, kinds: BTreeMap::new(), ongoing: BTreeMap::new() }
+        Digest { every, kinds: BTreeMap::new(), ongoing: BTreeMap::new(), recalled: BTreeSet::new() }
+    }
+
+    /// What a notice has to be told of, and what of that goes out now.
+    pub fn hear(&mut self, notice: &Notice, now: Duration) -> Heard {
+        let recovered = works_again(notice).iter().filter(|trouble| self.recalled.remove(trouble));
+        let recovered: Vec<Mail> =
+            recovered.filter_map(|trouble| Mail::of(&Notice::Recovered { trouble: *trouble })).collect();
+        let mails: Vec<Mail> = Mail::of(notice).into_iter().chain(recovered).collect();
+        let is_news = !mails.is_empty();
+        Heard { is_news, now: mails.into_iter().filter_map(|mail| self.offer(mail, now)).collect() }
     }
 
     /// One mail per kind in this time from now on.
@@ -82,6 +104,7 @@ impl Digest {
         for kind in known.ongoing {
             if let MailKind::Trouble(trouble) = kind {
                 self.ongoing.insert(trouble, true);
+                self.recalled.insert(trouble);
             }
         }
     }
@@ -90,8 +113,10 @@ impl Digest {
     /// `now` is the time since some fixed moment.
     pub fn offer(&mut self, mut mail: Mail, now: Duration) -> Option<Mail> {
         match mail.kind {
-            MailKind::Trouble(trouble) => drop(self.ongoing.insert(trouble, true)),
-            MailKind::Recovered(trouble) => drop(self.ongoing.insert(trouble, false)),
+            MailKind::Trouble(trouble) | MailKind::Recovered(trouble) => {
+                self.ongoing.insert(trouble, matches!(mail.kind, MailKind::Trouble(_)));
+                self.recalled.remove(&trouble);
+            }
             MailKind::PassEnded | MailKind::Silence => {}
         }
         let Some(kind) = self.kinds.get_mut(&mail.kind) else {
@@ -168,6 +193,7 @@ impl Kind {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::notice::Step;
 
     const DAY: u64 = 86_400;
     const VAULT: MailKind = MailKind::Trouble(Trouble::Vault);
@@ -272,6 +298,30 @@ mod tests {
         let mut before = Digest::new(at(DAY));
         before.recall(serde_json::from_str(&text).unwrap(), at(10 * DAY), wall(5));
         assert_eq!(before.next_due(), Some(at(11 * DAY)));
+    }
+
+    #[test]
+    fn what_is_over_after_a_restart_is_told() {
+        let trouble = |trouble| Notice::Trouble { trouble, what: "x".into(), retry_in: None };
+        let ended = |step| {
+            let piece: crate::name::PieceName = "data.20261120T200000Z.000017-x".parse().unwrap();
+            Notice::StepEnded { step, piece, input_len: 1, output_len: 1, took: Duration::ZERO }
+        };
+        let mut before = Digest::new(at(DAY));
+        for of in [Trouble::Vault, Trouble::Settings, Trouble::State] {
+            assert_eq!(before.hear(&trouble(of), at(1)).now.len(), 1);
+        }
+        let known = before.remember(at(1), Timestamp::UNIX_EPOCH);
+        let mut next = Digest::new(at(DAY));
+        next.recall(known, at(1), Timestamp::UNIX_EPOCH);
+        let mut kinds =
+            |notice: &Notice| -> Vec<MailKind> { next.hear(notice, at(2)).now.iter().map(|mail| mail.kind).collect() };
+        assert_eq!(kinds(&Notice::Started { version: "1" }), [MailKind::Recovered(Trouble::Settings)]);
+        // Known to this process from now on, which tells of its end.
+        assert_eq!(kinds(&trouble(Trouble::State)), []);
+        assert_eq!(kinds(&ended(Step::Pack)), []);
+        assert_eq!(kinds(&ended(Step::Upload)), [MailKind::Recovered(Trouble::Vault)]);
+        assert_eq!(kinds(&ended(Step::Upload)), []);
     }
 
     #[test]

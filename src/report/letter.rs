@@ -2,7 +2,7 @@
 
 use crate::{
     fate::Trouble,
-    notice::{Notice, PassReport},
+    notice::{Notice, PassReport, Step},
     units::ByteSize,
 };
 use serde::{Deserialize, Serialize};
@@ -143,6 +143,20 @@ impl Mail {
             | Notice::GoesOn { .. }
             | Notice::LeftBehind { .. } => None,
         }
+    }
+}
+
+/// Troubles that are over when this happens, although whoever met them has ended before they were.
+pub(super) fn works_again(notice: &Notice) -> &'static [Trouble] {
+    match notice {
+        // A configuration that is wrong does not start.
+        Notice::Started { .. } => &[Trouble::Settings],
+        Notice::StepEnded { step: Step::Pack, .. } => &[Trouble::Source, Trouble::Staging, Trouble::State],
+        Notice::StepEnded { step: Step::Compress, .. } => &[Trouble::Staging, Trouble::State],
+        Notice::StepEnded { step: Step::Encrypt, .. } => &[Trouble::Staging, Trouble::State, Trouble::Keys],
+        Notice::StepEnded { step: Step::Upload, .. } => &[Trouble::Vault, Trouble::State],
+        Notice::PassEnded { .. } => &Trouble::ALL,
+        _ => &[],
     }
 }
 

@@ -108,17 +108,6 @@ impl Mailer {
         Ok(Mailer { shared })
     }
 
-    /// Sends a mail in the background, or keeps it for the next digest. Never blocks.
-    pub fn send(&self, mail: Mail) {
-        let now = (self.shared.clock.elapsed)();
-        let mut state = self.shared.lock();
-        if let Some(mail) = state.digest.offer(mail, now) {
-            state.enqueue(mail, &self.shared.clock);
-            self.shared.news.notify_all();
-        }
-        self.shared.to_save(&mut state);
-    }
-
     /// From now on by these settings; they may be what was wrong, so what waits is tried at once.
     pub fn change(&self, options: &Options, host: &str) -> Result<(), StartError> {
         let post = Post::new(options, host, self.shared.patience.timeout)?;
@@ -144,11 +133,20 @@ pub enum StartError {
     Thread(#[source] io::Error),
 }
 
+/// Mails go out in the background, or are kept for the next digest. Never blocks.
 impl Monitor for Mailer {
     fn notice(&self, notice: &Notice) {
-        if let Some(mail) = Mail::of(notice) {
-            self.send(mail);
+        let now = (self.shared.clock.elapsed)();
+        let mut state = self.shared.lock();
+        let heard = state.digest.hear(notice, now);
+        if !heard.is_news {
+            return;
         }
+        for mail in heard.now {
+            state.enqueue(mail, &self.shared.clock);
+            self.shared.news.notify_all();
+        }
+        self.shared.to_save(&mut state);
     }
 }
 

@@ -1,8 +1,5 @@
 use super::{
-    super::{
-        letter::MailKind,
-        stub::{Answer, Event, Stub},
-    },
+    super::stub::{Answer, Event, Stub},
     *,
 };
 use crate::fate::Trouble;
@@ -168,7 +165,7 @@ fn a_server_that_hangs_blocks_neither_sending_nor_dropping() {
     let bench = bench(0, EVER, Duration::ZERO, Stub::start(|_, _| Answer::Hang));
     bench.mailer.notice(&trouble("first"));
     assert_eq!(bench.stub.event(), Event::Denied);
-    (0..1000).for_each(|_| bench.mailer.send(Mail::new(MailKind::PassEnded, "x", "y")));
+    (0..1000).for_each(|_| bench.mailer.notice(&Notice::Recovered { trouble: Trouble::Vault }));
     drop(bench.mailer);
 }
 

@@ -4,7 +4,7 @@
 use archiver::{
     notice::Notice,
     report::{
-        Mail, MailKind,
+        MailKind,
         digest::Digest,
         spool::{Memory, Spool},
     },
@@ -52,11 +52,12 @@ impl Letters {
     pub fn notice(&self, notice: &Notice, now: Timestamp) {
         let mut desk = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let mut mails = desk.digest.due(elapsed(now));
-        let is_news = Mail::of(notice).map(|mail| mails.extend(desk.digest.offer(mail, elapsed(now)))).is_some();
+        let heard = desk.digest.hear(notice, elapsed(now));
+        mails.extend(heard.now);
         for mail in &mails {
             writeln!(desk.sent, "{} {}", now.as_millisecond(), String::from(mail.kind)).unwrap();
         }
-        if is_news || !mails.is_empty() {
+        if heard.is_news || !mails.is_empty() {
             let digest = desk.digest.remember(elapsed(now), now);
             desk.spool.save(Memory { digest, ..Memory::default() });
         }
