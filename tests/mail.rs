@@ -13,8 +13,10 @@ use servers::{Certificates, Mta, Pings, port, scripted};
 use std::{
     fs,
     net::TcpListener,
-    path::Path,
-    process::{Command, Stdio},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::atomic::Ordering,
+    thread,
     time::{Duration, Instant},
 };
 
@@ -108,8 +110,8 @@ fn a_server_that_is_of_no_help_holds_nothing_and_loses_only_what_it_refused() {
     let table = [
         (hangs.local_addr().unwrap().port(), TOLD, 1),
         (down, TOLD, 1),
-        (scripted("451 4.7.1 Greylisted, try again\x1b[2J later"), TOLD, 1),
-        (scripted("550 5.1.1 No such user"), "Mail was refused", 0),
+        (scripted("451 4.7.1 Greylisted, try again\x1b[2J later").port, TOLD, 1),
+        (scripted("550 5.1.1 No such user").port, "Mail was refused", 0),
     ];
     for (port, said, kept) in table {
         let mut world = World::new();
@@ -124,6 +126,58 @@ fn a_server_that_is_of_no_help_holds_nothing_and_loses_only_what_it_refused() {
         assert_eq!(ran.stderr.matches(said).count(), times, "{}", ran.stderr);
         assert_eq!(waiting(&world), kept, "{said}");
     }
+}
+
+/// A daemon that writes what it says into a file of the world, until it is killed.
+struct Daemon(Child, PathBuf);
+
+impl Daemon {
+    fn start(world: &World, name: &str) -> Daemon {
+        let path = world.root.path().join(name);
+        let log = fs::File::create(&path).unwrap();
+        let mut command = Command::new(BINARY);
+        command.arg("--config").arg(world.config()).arg("run").stdin(Stdio::null()).stdout(Stdio::null());
+        Daemon(command.stderr(log).spawn().unwrap(), path)
+    }
+
+    fn hear(&self, what: &str) {
+        wait_until(what, || fs::read_to_string(&self.1).unwrap().contains(what));
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
+    let began = Instant::now();
+    while !holds() {
+        assert!(began.elapsed() < Duration::from_secs(60), "Waited in vain for {what}");
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn a_reload_hands_over_what_waits_and_a_daemon_that_is_killed_again_and_again_mails_once() {
+    let mut world = World::new();
+    fs::remove_dir(&world.source).unwrap();
+    let (down, up) = (scripted("451 Later"), scripted("250 OK"));
+    world.setup.more = mail(&world, &format!("smtp://127.0.0.1:{}", down.port), None);
+    let daemon = Daemon::start(&world, "first");
+    daemon.hear(TOLD);
+    world.setup.more = mail(&world, &format!("smtp://127.0.0.1:{}", up.port), None);
+    world.archiver(&["reload"]).expect(0);
+    let mails = || up.mails.load(Ordering::SeqCst);
+    wait_until("the mail arrives", || mails() == 1);
+    wait_until("that is written down", || waiting(&world) == 0);
+    drop(daemon);
+    for name in ["second", "third", "fourth"] {
+        Daemon::start(&world, name).hear("Pass held");
+    }
+    assert_eq!((mails(), waiting(&world)), (1, 0));
 }
 
 #[test]

@@ -22,6 +22,8 @@ for n in 1 2 3 4 5 6; do head -c 700000 /dev/urandom >/data/deep/er/$n; done
 ln -s deep/er /data/link
 chown -R 1000:1000 /data
 chmod -R go= /data
+install -D -m 644 /host/archiver.catalog /usr/lib/systemd/catalog/archiver.catalog
+journalctl --update-catalog
 systemctl daemon-reload";
 
 const CONFIGURATION: &str = r#"
@@ -60,6 +62,8 @@ impl Machine {
         fs::create_dir(&host).unwrap();
         fs::copy(env!("CARGO_BIN_EXE_archiver"), host.join("archiver")).unwrap();
         fs::copy(repository().join("packaging/systemd/archiver.service"), host.join("archiver.service")).unwrap();
+        let catalog = "packaging/systemd/archiver.catalog";
+        fs::copy(repository().join(catalog), host.join("archiver.catalog")).unwrap();
         fs::write(host.join("archiver.toml"), CONFIGURATION).unwrap();
         let root = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("debian");
         let machine = Machine { dir };
@@ -138,6 +142,17 @@ fn the_life_of_a_piece_is_in_the_journal(machine: &Machine) {
     let piece = ended.find_map(|line| line.split("piece=").nth(1)?.split(' ').next()).unwrap();
     let found = machine.sh(&format!("journalctl --no-pager -o cat PIECE='{piece}'"));
     assert!(found.lines().count() >= 7 && found.lines().all(|line| line.contains(piece)), "{found}");
+    // From its beginning on, when it had no label yet.
+    let field = |name: &str, of: &str| {
+        let line = machine.sh(&format!("journalctl --no-pager -n 1 -o verbose {of} | grep ' {name}='"));
+        line.trim().split_once('=').unwrap().1.to_owned()
+    };
+    let id = field("PIECE_ID", &format!("PIECE='{piece}' EVENT=step-ended STAGE=upload"));
+    let life = machine.sh(&format!("journalctl --no-pager -o cat -u archiver PIECE_ID='{id}' SOURCE=data"));
+    let stages = |what: &str| life.lines().filter(|line| line.starts_with(what)).count();
+    assert!((stages("Step started"), stages("Step ended")) >= (4, 4), "{life}");
+    let bytes: u64 = field("BYTES", &format!("PIECE_ID='{id}' EVENT=step-ended STAGE=upload")).parse().unwrap();
+    assert!(bytes > 0);
 }
 
 fn it_takes_another_configuration_without_a_restart(machine: &Machine) {
@@ -158,6 +173,9 @@ fn it_takes_another_configuration_without_a_restart(machine: &Machine) {
     machine.wait_until("systemctl is-active archiver");
     assert_eq!(pid(), before);
     let journal = machine.journal();
+    let explained = machine.sh("journalctl --no-pager -x -u archiver EVENT=settings-refused");
+    assert!(explained.contains("Mend it, look at it with `archiver check`"), "{explained}");
+    assert!(explained.contains("Subject: The configuration was refused"), "{explained}");
     assert!(journal.contains("Setting changed key=\"upload.bandwidth\" old=\"none\" new=\"7MB/s\""), "{journal}");
     machine.sh("cp /root/good /etc/archiver.toml");
 }

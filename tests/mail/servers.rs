@@ -6,6 +6,10 @@ use std::{
     net::{TcpListener, TcpStream},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -100,30 +104,45 @@ impl Drop for Mta {
     }
 }
 
-/// Says this to every recipient; gives its port.
-pub fn scripted(answer: &'static str) -> u16 {
+/// A server that says this to every recipient.
+pub struct Scripted {
+    pub port: u16,
+    /// That it took.
+    pub mails: Arc<AtomicUsize>,
+}
+
+pub fn scripted(answer: &'static str) -> Scripted {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = listener.local_addr().unwrap().port();
+    let server = Scripted { port: listener.local_addr().unwrap().port(), mails: Arc::default() };
+    let mails = server.mails.clone();
     thread::spawn(move || {
         for stream in listener.incoming() {
-            let stream = stream.unwrap();
-            thread::spawn(move || {
-                let say = |text: &str| (&stream).write_all(format!("{text}\r\n").as_bytes());
-                say("220 here").unwrap();
-                for line in BufReader::new(&stream).lines().map_while(Result::ok) {
-                    let said = match line.get(..4) {
-                        Some("RCPT") => say(answer),
-                        Some("QUIT") => return,
-                        _ => say("250 OK"),
-                    };
-                    if said.is_err() {
-                        return;
-                    }
-                }
-            });
+            let (stream, mails) = (stream.unwrap(), mails.clone());
+            thread::spawn(move || talk(&stream, answer, &mails));
         }
     });
-    port
+    server
+}
+
+/// Until the other side is gone.
+fn talk(stream: &TcpStream, answer: &str, mails: &AtomicUsize) -> Option<()> {
+    let say = |text: &str| { stream }.write_all(format!("{text}\r\n").as_bytes()).ok();
+    say("220 here")?;
+    let mut lines = BufReader::new(stream).lines().map_while(Result::ok);
+    while let Some(line) = lines.next() {
+        match line.get(..4) {
+            Some("RCPT") => say(answer)?,
+            Some("DATA") => {
+                say("354 Go on")?;
+                lines.find(|line| line == ".")?;
+                mails.fetch_add(1, Ordering::SeqCst);
+                say("250 OK")?;
+            }
+            Some("QUIT") => return None,
+            _ => say("250 OK")?,
+        }
+    }
+    None
 }
 
 /// A service for heartbeats behind TLS: serves one file.
