@@ -9,6 +9,7 @@ use super::{
 };
 use crate::notice::{Monitor, Notice, Step};
 use std::{
+    collections::BTreeSet,
     fmt,
     sync::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
@@ -63,6 +64,8 @@ struct Shared {
     clock: Clock,
     /// Since the last request, or nothing had to.
     moved: AtomicBool,
+    /// Sources whose pass is held.
+    held: Mutex<BTreeSet<String>>,
     state: Mutex<State>,
     news: Condvar,
 }
@@ -90,8 +93,13 @@ impl Heartbeat {
             is_complete: false,
             has_stopped: false,
         };
-        let shared =
-            Arc::new(Shared { clock, moved: AtomicBool::new(false), state: Mutex::new(state), news: Condvar::new() });
+        let shared = Arc::new(Shared {
+            clock,
+            moved: AtomicBool::new(false),
+            held: Mutex::default(),
+            state: Mutex::new(state),
+            news: Condvar::new(),
+        });
         Heartbeat { shared }
     }
 
@@ -141,6 +149,19 @@ impl Drop for Heartbeat {
 
 impl Monitor for Heartbeat {
     fn notice(&self, notice: &Notice) {
+        match notice {
+            Notice::PassHeld { source, .. } => drop(self.shared.held().insert(source.clone())),
+            Notice::PassStarted { source, .. } | Notice::NothingDue { source, .. } | Notice::GoesOn { source, .. } => {
+                self.shared.held().remove(source);
+            }
+            Notice::SettingsTaken { changes, .. } => {
+                let gone = |source: &String| {
+                    changes.iter().any(|change| change.new.is_none() && change.key == format!("source.{source}.name"))
+                };
+                self.shared.held().retain(|source| !gone(source));
+            }
+            _ => {}
+        }
         // Not that a pass is under way: that is told at every start.
         if matches!(notice, Notice::StepEnded { .. } | Notice::PassEnded { .. }) {
             self.shared.moved.store(true, Ordering::Relaxed);
@@ -152,11 +173,18 @@ impl Monitor for Heartbeat {
     }
 
     fn rests(&self) {
-        self.shared.moved.store(true, Ordering::Relaxed);
+        // A pass that is due and cannot begin is no rest.
+        if self.shared.held().is_empty() {
+            self.shared.moved.store(true, Ordering::Relaxed);
+        }
     }
 }
 
 impl Shared {
+    fn held(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

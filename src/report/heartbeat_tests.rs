@@ -115,6 +115,32 @@ fn it_is_told_after_something_moved_and_never_in_silence() {
 }
 
 #[test]
+fn a_pass_that_is_held_is_no_rest() {
+    let service = service(|_| says("200 OK"));
+    let bench = Bench::new(&service.url);
+    let held = |source: &str| Notice::PassHeld { source: source.into(), why: "Not mounted".into() };
+    bench.heartbeat.notice(&held("a"));
+    bench.heartbeat.notice(&held("b"));
+    bench.heartbeat.rests();
+    bench.at(60);
+    service.hears_nothing();
+    bench.heartbeat.notice(&Notice::PassStarted { source: "a".into(), pass: "p".into(), resumed: false });
+    bench.heartbeat.rests();
+    bench.at(61);
+    service.hears_nothing();
+    // Another one goes on meanwhile.
+    bench.heartbeat.progress(Step::Pack, 1);
+    bench.at(62);
+    service.hears();
+    bench.next(3662);
+    let gone = crate::notice::SettingChange { key: "source.b.name".into(), old: Some("b".into()), new: None };
+    bench.heartbeat.notice(&Notice::SettingsTaken { changes: vec![gone], restart: vec![] });
+    bench.heartbeat.rests();
+    bench.at(3662);
+    service.hears();
+}
+
+#[test]
 fn what_is_not_heard_is_told_again_and_holds_nobody() {
     let service = service(|number| {
         if number < 2 {
