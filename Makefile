@@ -19,7 +19,7 @@ LEVEL ?= 1
 # To build: a C compiler for what is bundled, nettle and clang's library for OpenPGP.
 # To test: the stock tools that must be able to read what we write.
 PACKAGES := build-essential pkg-config nettle-dev libclang-dev gnupg xz-utils zstd acl attr strace libarchive-tools libcap2-bin \
-            e2fsprogs xfsprogs python3 jq systemd-container mmdebstrap procps
+            e2fsprogs xfsprogs python3 jq openssl systemd-container mmdebstrap procps
 
 # To test against S3 that others wrote: Ceph, and Python for LocalStack, that tests/servers/second.sh installs below
 # target. Nobody who only builds needs these 600 MB.
@@ -91,6 +91,7 @@ install: $(BINARY)
 	sed -i 's|/usr/bin/|$(PREFIX)/bin/|g' $(UNITS)/archiver.service $(UNITS)/archiver-failure.service \
 	    '$(DESTDIR)$(PREFIX)/lib/systemd/system-generators/archiver'
 	install -D -m 0644 packaging/systemd/sysusers.conf '$(DESTDIR)$(PREFIX)/lib/sysusers.d/archiver.conf'
+	install -D -m 0644 -t '$(DESTDIR)$(PREFIX)/lib/systemd/catalog' packaging/systemd/archiver.catalog
 	install -D -m 0644 packaging/systemd/tmpfiles.conf '$(DESTDIR)$(PREFIX)/lib/tmpfiles.d/archiver.conf'
 	[[ -e '$(DESTDIR)/etc/archiver.toml' ]] || install -D -m 0640 config/archiver.toml '$(DESTDIR)/etc/archiver.toml'
 	install -D -m 0644 -t '$(DESTDIR)$(PREFIX)/share/doc/archiver/examples' packaging/examples/home.conf

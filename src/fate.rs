@@ -35,6 +35,16 @@ pub enum Trouble {
 }
 
 impl Trouble {
+    pub const ALL: [Trouble; 7] = [
+        Trouble::Source,
+        Trouble::Staging,
+        Trouble::Settings,
+        Trouble::Keys,
+        Trouble::Vault,
+        Trouble::State,
+        Trouble::Internal,
+    ];
+
     /// The exit code of a run that ends in this trouble.
     pub fn exit_code(self) -> u8 {
         match self {
@@ -46,6 +56,11 @@ impl Trouble {
             Trouble::State => 7,
             Trouble::Source => 75,
         }
+    }
+
+    /// The trouble that ends a run with this code.
+    pub fn of_exit_code(code: u8) -> Trouble {
+        Trouble::ALL.into_iter().find(|trouble| trouble.exit_code() == code).unwrap_or(Trouble::Internal)
     }
 
     pub fn as_str(self) -> &'static str {

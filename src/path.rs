@@ -146,9 +146,9 @@ pub fn escape(bytes: &[u8]) -> String {
         for c in chunk.valid().chars() {
             match c {
                 '\\' => text.push_str("\\\\"),
-                // Control characters, and those that reorder what is shown.
+                // Control characters, and those that break lines or reorder what is shown.
                 c if c.is_control()
-                    || matches!(c, '\u{200e}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}') =>
+                    || matches!(c, '\u{200e}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}') =>
                 {
                     text.extend(c.escape_default());
                 }

@@ -14,6 +14,8 @@ mod check;
 #[allow(dead_code)]
 #[path = "crash/leaks.rs"]
 mod leaks;
+#[path = "simulation/letters.rs"]
+mod letters;
 #[path = "simulation/life.rs"]
 mod life;
 #[path = "simulation/line.rs"]
@@ -30,7 +32,12 @@ mod world;
 use check::{Compare, judge};
 use life::{DAY, HOUR, Lived, Plan, RELOADED, Told};
 use source::{Random, setting, sh};
-use std::{collections::BTreeSet, env, fs, path::Path, time::Instant};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    env, fs,
+    path::Path,
+    time::Instant,
+};
 use world::{Ran, Setup, World};
 
 /// A Friday, two days before clocks are set back in the zone of the window.
@@ -101,6 +108,8 @@ struct Sum {
     reloads: usize,
     passes: u32,
     equal: u32,
+    /// When mails of each kind went out.
+    mails: BTreeMap<String, Vec<i64>>,
     violations: Vec<String>,
 }
 
@@ -132,21 +141,21 @@ fn within_a_day(random: &mut Random, now: i64) -> i64 {
     now + random.below(2 * DAY as u64) as i64
 }
 
-/// One a week, of a minute to two days.
-fn outages(random: &mut Random, begin: i64, days: i64) -> Vec<(i64, i64)> {
-    let mut outage = |week: i64| {
-        let from = begin + week * 7 * DAY + random.below(6 * DAY as u64) as i64;
-        (from, from + HOUR / 60 + random.below(48 * HOUR as u64) as i64)
+/// One in every `span`, of a minute to two sevenths of it.
+fn outages(random: &mut Random, begin: i64, days: i64, span: i64) -> Vec<(i64, i64)> {
+    let mut outage = |n: i64| {
+        let from = begin + n * span + random.below(span as u64 / 7 * 6) as i64;
+        (from, from + HOUR / 60 + random.below(span as u64 / 7 * 2) as i64)
     };
-    (0..=days / 7).map(&mut outage).collect()
+    (0..=days * DAY / span).map(&mut outage).collect()
 }
 
-fn simulate(days: i64, seed: u64) -> Sum {
+fn simulate(days: i64, seed: u64, outage_every: i64) -> Sum {
     let setup = Setup { cap: 96 << 20, max_size: "20MiB", compress: "method = \"none\"", ..Setup::default() };
     let (world, mut random) = (World::new(setup, tree), Random::new(seed));
     let (mut sum, mut looked_at, mut changed) = (Sum::default(), String::new(), false);
     let begin = BEGIN.parse::<jiff::Timestamp>().unwrap().as_millisecond();
-    let outages = outages(&mut random, begin, days);
+    let outages = outages(&mut random, begin, days, outage_every);
     let reloads = reloads(&mut random, begin, days);
     let (mut now, mut crash_at, mut stop_at, mut is_due) = (begin, begin, begin, true);
     while now < begin + days * DAY && sum.violations.is_empty() {
@@ -202,7 +211,34 @@ fn simulate(days: i64, seed: u64) -> Sum {
             changed = true;
         }
     }
+    sum.mails = letters::sent(&world.path(""));
     sum
+}
+
+/// At most one of each kind per digest, whatever happened.
+fn check_mails(sum: &Sum, days: i64) {
+    let total: usize = sum.mails.values().map(Vec::len).sum();
+    let digest = letters::DIGEST.as_millis() as i64;
+    println!(
+        "{total} mails in {days} days: {:?}",
+        sum.mails.iter().map(|(kind, at)| (kind, at.len())).collect::<Vec<_>>()
+    );
+    for (kind, at) in &sum.mails {
+        assert!(at.windows(2).all(|two| digest <= two[1] - two[0]), "{kind}: {at:?}");
+    }
+    // Passes may take some days more to their end.
+    assert!(0 < total && total <= sum.mails.len() * (2 * days + 2) as usize, "{:?}", sum.mails);
+    for kind in ["trouble vault", "recovered vault", "pass-ended"] {
+        assert!(sum.mails.contains_key(kind), "{kind} is told: {:?}", sum.mails.keys());
+    }
+}
+
+#[test]
+fn an_outage_a_day_is_a_few_mails_a_day() {
+    let (days, seed) = (4, setting("ARCHIVER_SEED", 1));
+    let sum = simulate(days, seed, DAY);
+    assert!(sum.violations.is_empty(), "seed {seed}: {}", sum.violations.join("\n"));
+    check_mails(&sum, days);
 }
 
 #[test]
@@ -211,7 +247,7 @@ fn months_of_crashes_restarts_and_outages_lose_and_double_nothing() {
     println!("seed {seed}");
     let days = setting("ARCHIVER_DAYS", 10) as i64;
     let began = Instant::now();
-    let sum = simulate(days, seed);
+    let sum = simulate(days, seed, 7 * DAY);
     let seconds = began.elapsed().as_secs_f64();
     println!(
         "simulated, seed {seed}: {days} days in {seconds:.0} s, {} lives, {} crashes, {} panics survived, {} restarts, {} reloads, \
@@ -226,6 +262,7 @@ fn months_of_crashes_restarts_and_outages_lose_and_double_nothing() {
         sum.violations.len()
     );
     assert!(sum.violations.is_empty(), "seed {seed}: {}", sum.violations.join("\n"));
+    check_mails(&sum, days);
     let all = [sum.crashes + sum.panics, sum.stops, sum.passes, sum.reloads as u32];
     assert!(all.iter().all(|count| 0 < *count), "seed {seed}: nothing was tried");
 }

@@ -23,6 +23,8 @@ const DOORS: &[(&str, &[&str])] = &[
     ("ignore", &["archive/filter.rs"]),
     ("toml", &["config/"]),
     ("lettre", &["report/"]),
+    ("ureq", &["report/heartbeat.rs"]),
+    ("rustls_native_certs", &["report/heartbeat.rs"]),
     ("clap", &["cli/", "main.rs"]),
     ("clap_complete", &["cli/"]),
     ("clap_mangen", &["cli/"]),

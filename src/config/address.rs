@@ -185,11 +185,11 @@ pub(super) fn mailbox(text: &str) -> Result<String, String> {
     }
 }
 
-fn port_of(digits: &str) -> Option<u16> {
+pub(super) fn port_of(digits: &str) -> Option<u16> {
     digits.bytes().all(|b| b.is_ascii_digit()).then(|| digits.parse().ok()).flatten().filter(|port| *port != 0)
 }
 
-fn is_host(text: &str) -> bool {
+pub(super) fn is_host(text: &str) -> bool {
     if let Some(address) = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
         return address.parse::<std::net::Ipv6Addr>().is_ok();
     }

@@ -9,12 +9,15 @@ impl Settings {
     /// Every key whose value in force is another in `new`, in order of keys. Keys of a source carry its name:
     /// `source.data.path`.
     pub fn changes_to(&self, new: &Settings) -> Vec<SettingChange> {
+        let urls = [self, new].map(|settings| settings.heartbeat.as_ref().map(|heartbeat| &heartbeat.url));
         let (old, new) = (flat(self), flat(new));
+        // What is not shown of it is another.
+        let is_hidden = |key: &str| key == "heartbeat.url" && urls[0] != urls[1];
         let mut keys: Vec<&String> = old.keys().chain(new.keys()).collect();
         keys.sort_unstable();
         keys.dedup();
         keys.into_iter()
-            .filter(|key| old.get(*key) != new.get(*key))
+            .filter(|key| old.get(*key) != new.get(*key) || is_hidden(key))
             .map(|key| SettingChange { key: key.clone(), old: old.get(key).cloned(), new: new.get(key).cloned() })
             .collect()
     }

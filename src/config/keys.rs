@@ -1,7 +1,7 @@
 //! Every key there is, and what a wrong one may have meant.
 
 /// Sections and their keys; the keys at the top of the file have no section. `source` is a list of sections.
-pub(super) const KEYS: [(&str, &[&str]); 13] = [
+pub(super) const KEYS: [(&str, &[&str]); 14] = [
     ("", &["state", "time_zone"]),
     ("staging", &["path", "cap"]),
     ("source", &["name", "path", "exclude", "include", "exclude_tag", "one_file_system", "require_mount", "repeat"]),
@@ -44,6 +44,7 @@ pub(super) const KEYS: [(&str, &[&str]); 13] = [
         ],
     ),
     ("mail", &["smtp", "password_file", "from", "to", "digest", "silence"]),
+    ("heartbeat", &["url", "every"]),
     ("metrics", &["textfile", "listen"]),
     ("log", &["level"]),
 ];

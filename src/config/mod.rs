@@ -11,6 +11,7 @@ mod address;
 mod changes;
 mod document;
 mod files;
+mod heartbeat;
 mod keys;
 mod lenient;
 mod problem;
@@ -19,12 +20,13 @@ mod sections;
 mod settings;
 
 pub use address::{SmtpSecurity, SmtpUrl, VaultUrl};
+pub use heartbeat::HeartbeatUrl;
 pub use lenient::{MailPart, Parts, parts};
 pub use problem::{ConfigError, Problem};
 pub use rules::cap_min;
 pub use settings::{
-    Compress, Encrypt, Log, LogLevel, Mail, Metrics, Names, Pack, Restore, Settings, Source, Staging, Upload, Vault,
-    Zone,
+    Compress, Encrypt, Heartbeat, Log, LogLevel, Mail, Metrics, Names, Pack, Restore, Settings, Source, Staging,
+    Upload, Vault, Zone,
 };
 
 use document::{Document, Section};
@@ -135,6 +137,7 @@ fn read(text: &str, file: &Path, credentials: &Credentials, found: &mut Found) -
     let restore = sections::restore(&document.section("restore", found), found, &state, credentials);
     let prices = sections::prices(&document.section("prices", found), found, vault.as_ref());
     let mail = sections::mail(&document.section("mail", found), found, credentials);
+    let heartbeat = sections::heartbeat(&document.section("heartbeat", found), found);
     let metrics = sections::metrics(&document.section("metrics", found), found);
     let log = sections::log(&document.section("log", found), found);
     rules::sizes(found, &staging, &pack);
@@ -169,6 +172,7 @@ fn read(text: &str, file: &Path, credentials: &Credentials, found: &mut Found) -
         restore,
         prices,
         mail,
+        heartbeat,
         metrics,
         log,
         origin,

@@ -9,7 +9,8 @@ use super::{
     keys,
     problem::{FileKind, Found},
     settings::{
-        Compress, Encrypt, Log, LogLevel, Mail, Metrics, Names, Pack, Restore, Source, Staging, Upload, Vault, Zone,
+        Compress, Encrypt, Heartbeat, Log, LogLevel, Mail, Metrics, Names, Pack, Restore, Source, Staging, Upload,
+        Vault, Zone,
     },
 };
 use crate::{
@@ -302,6 +303,16 @@ pub(super) fn mail(section: &Section<'_>, found: &mut Found, credentials: &Crede
     let digest = section.seconds(found, "digest", Seconds(1)).unwrap_or(Seconds(Seconds::DAY));
     let silence = section.seconds(found, "silence", Seconds(1)).unwrap_or(Seconds(Seconds::DAY));
     Some(Mail { smtp: smtp?, password_file, from: from?, to: to?, digest, silence })
+}
+
+pub(super) fn heartbeat(section: &Section<'_>, found: &mut Found) -> Option<Heartbeat> {
+    if !section.is_there() {
+        return None;
+    }
+    section.require(found, "url", "\"https://hc-ping.com/…\"");
+    let url = section.text(found, "url", str::parse);
+    let every = section.seconds(found, "every", Seconds(1)).unwrap_or(Seconds(3600));
+    Some(Heartbeat { url: url?, every })
 }
 
 pub(super) fn metrics(section: &Section<'_>, found: &mut Found) -> Metrics {

@@ -3,6 +3,7 @@
 use super::{
     address::{SmtpUrl, VaultUrl},
     document,
+    heartbeat::HeartbeatUrl,
     problem::{ConfigError, FileRef, Places, Problem},
 };
 use crate::{
@@ -42,6 +43,8 @@ pub struct Settings {
     pub prices: Option<Prices>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mail: Option<Mail>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub heartbeat: Option<Heartbeat>,
     #[serde(skip_serializing_if = "Metrics::is_empty")]
     pub metrics: Metrics,
     pub log: Log,
@@ -196,6 +199,13 @@ pub struct Mail {
 }
 
 #[derive(Clone, Debug, Serialize)]
+pub struct Heartbeat {
+    pub url: HeartbeatUrl,
+    /// Between two requests.
+    pub every: Seconds,
+}
+
+#[derive(Clone, Debug, Serialize)]
 pub struct Log {
     pub level: LogLevel,
 }
@@ -257,7 +267,7 @@ impl Serialize for Zone {
 
 impl Settings {
     /// The settings as a TOML document with every default filled in. It names files that hold secrets, but no secret,
-    /// and is itself a configuration with the same meaning.
+    /// and is itself a configuration with the same meaning, but for the path of `heartbeat.url`, which is one.
     pub fn effective(&self) -> String {
         document::to_toml(self)
     }

@@ -7,7 +7,7 @@ use crate::{
     fate::{Chain, Trouble},
     log,
     notice::{Monitor, Notice, SettingChange},
-    report::{self, Mailer, Mailers, mail, mailer::Patience},
+    report::{self, Heartbeat, Mailer, Mailers, Patience, mail},
 };
 use std::{
     path::Path,
@@ -30,10 +30,36 @@ pub(super) struct Configured {
     pub settings: Settings,
     run: Run,
     monitor: Arc<dyn Monitor>,
-    mailers: Arc<Mailers>,
+    speakers: Speakers,
     mail: Option<mail::Options>,
     /// What was read last was refused.
     is_refused: bool,
+}
+
+/// Who tells people, by settings of their own.
+#[derive(Clone)]
+pub(super) struct Speakers {
+    pub mailers: Arc<Mailers>,
+    pub heartbeat: Arc<Heartbeat>,
+}
+
+impl Speakers {
+    pub(super) fn new() -> Speakers {
+        Speakers { mailers: Arc::default(), heartbeat: Arc::new(Heartbeat::new(report::Clock::system())) }
+    }
+
+    pub(super) fn monitors(&self) -> [Arc<dyn Monitor>; 2] {
+        [self.mailers.clone(), self.heartbeat.clone()]
+    }
+
+    /// A thread that hangs would hold them for ever; what they cannot say now is for the next start. `is_complete`:
+    /// all that was due is done.
+    pub(super) fn fall_silent(&self, is_complete: bool) {
+        if is_complete {
+            self.heartbeat.complete();
+        }
+        drop(self.mailers.set(None));
+    }
 }
 
 /// Settings that are good, and not in force yet.
@@ -45,21 +71,23 @@ pub(super) struct Next {
 
 /// What is to be mailed, by whom; or why not.
 fn mailer(settings: &Settings, mail: Option<&mail::Options>) -> Result<Option<Mailer>, String> {
-    let start = |mail| Mailer::start(mail, &options::host(settings), report::Clock::system(), Patience::default());
+    let (host, clock) = (options::host(settings), report::Clock::system());
+    let start = |mail| Mailer::start(mail, &host, Some(&settings.state), clock, Patience::default());
     mail.map(start).transpose().map_err(|err| Chain(&err).to_string())
 }
 
 impl Configured {
-    /// `monitor` hears of everything, and `mailers`, which begin to mail, are one of those that it tells.
+    /// `monitor` hears of everything, and `speakers`, which begin to speak, are among those that it tells.
     pub(super) fn new(
         settings: &Settings,
         run: &Run,
         monitor: Arc<dyn Monitor>,
-        mailers: Arc<Mailers>,
+        speakers: Speakers,
     ) -> Result<Configured, String> {
         let mail = options::mail(settings)?;
-        mailers.set(mailer(settings, mail.as_ref())?);
-        Ok(Configured { settings: settings.clone(), run: run.clone(), monitor, mailers, mail, is_refused: false })
+        speakers.mailers.set(mailer(settings, mail.as_ref())?);
+        speakers.heartbeat.set(options::heartbeat(settings));
+        Ok(Configured { settings: settings.clone(), run: run.clone(), monitor, speakers, mail, is_refused: false })
     }
 
     /// Reads the file again. Nothing is changed by it.
@@ -81,21 +109,15 @@ impl Configured {
     /// Makes settings hold: those of mail and log, and for whoever looks here.
     pub(super) fn take(&mut self, next: Next) {
         let Next { settings, changes, mail } = next;
-        if mail != self.mail {
-            match mailer(&settings, mail.as_ref()) {
-                Ok(mailer) => {
-                    let before = self.mailers.set(mailer);
-                    // What it still has to send may take a while.
-                    drop(tokio::task::spawn_blocking(move || drop(before)));
-                    self.mail = mail;
-                }
-                Err(what) => self.monitor.notice(&Notice::Trouble {
-                    trouble: Trouble::Internal,
-                    what: format!("Mails go on as before: {what}"),
-                    retry_in: None,
-                }),
-            }
+        match self.take_mail(&settings, mail.as_ref()) {
+            Ok(()) => self.mail = mail,
+            Err(what) => self.monitor.notice(&Notice::Trouble {
+                trouble: Trouble::Internal,
+                what: format!("Mails go on as before: {what}"),
+                retry_in: None,
+            }),
         }
+        self.speakers.heartbeat.set(options::heartbeat(&settings));
         if !self.run.log_level_is_given {
             log::set_level(settings.log.level.as_str());
         }
@@ -110,6 +132,22 @@ impl Configured {
 
     pub(super) fn tell(&self, notice: &Notice) {
         self.monitor.notice(notice);
+    }
+
+    /// What waits for a server goes to the next one, and what was told is not told again.
+    fn take_mail(&self, settings: &Settings, mail: Option<&mail::Options>) -> Result<(), String> {
+        if mail == self.mail.as_ref() {
+            return Ok(());
+        }
+        if let Some(mail) = mail
+            && self.speakers.mailers.change(mail, &options::host(settings)).map_err(|err| Chain(&err).to_string())?
+        {
+            return Ok(());
+        }
+        let before = self.speakers.mailers.set(mailer(settings, mail)?);
+        // What it still has to send may take a while.
+        drop(tokio::task::spawn_blocking(move || drop(before)));
+        Ok(())
     }
 
     /// Tells that what was read is wrong.

@@ -13,16 +13,16 @@ mod vault;
 use crate::{
     catalog::Catalog,
     config::Settings,
-    fate::{Chain, Fate, Fateful},
+    fate::{Chain, Fate, Fateful, Trouble},
     log::Fan,
     notice::{Monitor, Notice},
     panics,
     pipeline::{self, Backoff, Clock, Ended, Finish, Limit, Live, Parts, Paused, WindowGate},
-    report::{self, Mailers},
+    report,
     staging::Stop,
     upload::chance,
 };
-use configured::Configured;
+use configured::{Configured, Speakers};
 use control::Control;
 use metrics::Metrics;
 use running::{Running, window};
@@ -85,17 +85,23 @@ enum Event {
 
 /// Runs until everything is done, if `run.once`, or until a signal ends it. Gives the exit code.
 pub fn run(settings: &Settings, run: &Run, mut monitors: Vec<Arc<dyn Monitor>>) -> Result<u8, CannotRun> {
-    let (mailers, watched) = (Arc::<Mailers>::default(), Arc::<report::Live>::default());
-    let headline = systemd::Headline::of(watched.clone());
-    monitors.extend([mailers.clone() as Arc<dyn Monitor>, watched.clone(), Arc::new(headline)]);
+    let (speakers, watched) = (Speakers::new(), Arc::<report::Live>::default());
+    monitors.extend(speakers.monitors());
+    monitors.extend([watched.clone() as Arc<dyn Monitor>, Arc::new(systemd::Headline::of(watched.clone()))]);
     let monitor: Arc<dyn Monitor> = Arc::new(Fan(monitors));
-    let configured = Configured::new(settings, run, monitor.clone(), mailers).map_err(|what| (USAGE, what))?;
+    let configured = Configured::new(settings, run, monitor.clone(), speakers.clone()).map_err(|what| (USAGE, what))?;
     let runtime = workers()?;
     monitor.notice(&Notice::Started { version: env!("CARGO_PKG_VERSION") });
     let served = panics::caught(|| runtime.block_on(serve(configured, run, monitor.clone(), watched)))
         .unwrap_or_else(|panicked| Err((1, panicked.to_string())));
     // A disk call that hangs must not keep the process.
     runtime.shutdown_timeout(FAREWELL);
+    if let Err((code, what)) = &served {
+        let trouble = Trouble::of_exit_code(*code);
+        monitor.notice(&Notice::Trouble { trouble, what: what.clone(), retry_in: None });
+    }
+    let is_complete = |finish: &Finish| run.once && finish.ended == Ended::Complete;
+    speakers.fall_silent(served.as_ref().is_ok_and(|(finish, _)| is_complete(finish)));
     let (finish, signal) = served?;
     systemd::stopping();
     Ok(match (finish.ended, signal) {

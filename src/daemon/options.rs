@@ -9,7 +9,7 @@ use crate::{
     fate::{Chain, Fateful},
     name::Encryption,
     pipeline::{self, SourceSpec},
-    report::mail,
+    report::{heartbeat, mail},
     units::Seconds,
     upload,
     vault::directory::DirectoryVault,
@@ -143,6 +143,11 @@ pub fn mail_options(mail: &config::Mail) -> Result<mail::Options, String> {
     };
     options.check().map_err(|err| Chain(&err).to_string())?;
     Ok(options)
+}
+
+pub fn heartbeat(settings: &Settings) -> Option<heartbeat::Options> {
+    let heartbeat = settings.heartbeat.as_ref()?;
+    Some(heartbeat::Options { url: heartbeat.url.secret().to_owned(), every: heartbeat.every.duration() })
 }
 
 pub fn pipeline(settings: &Settings, run: &Run) -> pipeline::Options {

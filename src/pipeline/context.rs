@@ -258,6 +258,11 @@ impl Context {
         self.bell.ring();
     }
 
+    /// The run goes on, and ends in this trouble, as if something were abandoned.
+    pub fn ends_in(&self, trouble: Trouble) {
+        self.abandoned().trouble.get_or_insert(trouble);
+    }
+
     pub fn is_abandoned(&self, source: &SourceName) -> bool {
         self.abandoned().sources.contains(source)
     }

@@ -158,6 +158,13 @@ fn end_pass(ctx: &Context, pass: &PassRow) -> Result<(), Failure> {
 
     let lost: u64 = pieces.iter().map(|row| row.packed.lost).sum();
     let report = summary::report(ctx, pass, &pieces, &counts)?;
+    // What the walk counted is held against what its pieces say they consumed.
+    let walked = ctx.catalog.totals(&pass.source, pass.pass)?.walked;
+    let adds_up = counts.adds_up() && pass.seen == Some(walked);
+    if !adds_up {
+        // Before it has ended: a run that waits for just that must not take it for complete.
+        ctx.ends_in(Trouble::Internal);
+    }
     ctx.catalog.end_pass(&pass.source, pass.pass, (ctx.clock)())?;
     // At once: a pass that has ended does not come here again, whatever fails from now on.
     ctx.count_lost(lost);
@@ -168,25 +175,24 @@ fn end_pass(ctx: &Context, pass: &PassRow) -> Result<(), Failure> {
         entries: counts.seen,
         archived: counts.clean + counts.changed,
         lost,
-        clean: lost == 0 && counts.adds_up(),
+        clean: lost == 0 && adds_up,
         report,
     });
+    if !adds_up {
+        // Nothing that is tried again: what has been counted stays as it is.
+        let (id, source, seen) = (pass.pass, &pass.source, pass.seen.unwrap_or(0));
+        let what = format!(
+            "The pass {id} of {source} does not add up: the walk has seen {seen} entries, its pieces {walked}; {counts:?}"
+        );
+        ctx.tell(Notice::Trouble { trouble: Trouble::Internal, what, retry_in: None });
+    }
     let forget = |_: &Context| tree.forget().and_then(|()| index.forget());
     if !matches!(panics::caught(|| forget(ctx)), Ok(Ok(()))) {
         // If this is not to be any more, the next start sweeps them.
         let _ = persist(ctx, forget);
     }
     ctx.bell.ring();
-    // What the walk counted is held against what its pieces say they consumed.
-    let walked = ctx.catalog.totals(&pass.source, pass.pass)?.walked;
-    if counts.adds_up() && pass.seen == Some(walked) {
-        return Ok(());
-    }
-    let (id, source, seen) = (pass.pass, &pass.source, pass.seen.unwrap_or(0));
-    let what = format!(
-        "The pass {id} of {source} does not add up: the walk has seen {seen} entries, its pieces {walked}; {counts:?}"
-    );
-    Err(Failure::new(Fate::Operator, Trouble::Internal, what))
+    Ok(())
 }
 
 /// The whole tree of a pass as text, in walk order, from the manifests on this host.

@@ -14,7 +14,7 @@ use crate::{
 use std::{
     collections::VecDeque,
     sync::{
-        Mutex, MutexGuard, PoisonError,
+        Mutex, MutexGuard, PoisonError, TryLockError,
         mpsc::{Receiver, RecvTimeoutError},
     },
     time::Duration,
@@ -22,6 +22,9 @@ use std::{
 
 /// How often a wait for news looks whether a stop is told: the stage before may hang, and then it never ends.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// How often a lane looks whether it may be the one that waits for news.
+const TURN_WAIT: Duration = Duration::from_millis(100);
 
 /// Several lanes may take from it.
 pub struct Inbox<S> {
@@ -99,8 +102,14 @@ impl<S: Shelf> Inbox<S> {
                 Ok(taken) => return Some(taken),
                 Err(wait) => wait,
             };
-            match self.come(wait.unwrap_or(LOOK_EVERY).min(LOOK_EVERY)) {
-                Ok(piece) if goes_on() && !is_paused() => return Some(Taken { piece, patience: Patience::default() }),
+            let Some(come) = self.come(wait.unwrap_or(LOOK_EVERY).min(LOOK_EVERY)) else {
+                ctx.stop.wait(TURN_WAIT);
+                continue;
+            };
+            match come {
+                Ok(piece) if goes_on() && !is_paused() => {
+                    return Some(Taken { piece, patience: Patience::default() });
+                }
                 // It came while it was waited for.
                 Ok(piece) => self.coming().backlog.push_front(piece),
                 Err(RecvTimeoutError::Timeout) => {}
@@ -120,12 +129,17 @@ impl<S: Shelf> Inbox<S> {
         }
     }
 
-    fn come(&self, at_most: Duration) -> Result<Piece<S>, RecvTimeoutError> {
-        let mut coming = self.coming();
-        match coming.backlog.pop_front() {
+    /// Nothing when another lane waits for news: in its place this one would wait for ever, and nobody would see it.
+    fn come(&self, at_most: Duration) -> Option<Result<Piece<S>, RecvTimeoutError>> {
+        let mut coming = match self.coming.try_lock() {
+            Ok(coming) => coming,
+            Err(TryLockError::Poisoned(coming)) => coming.into_inner(),
+            Err(TryLockError::WouldBlock) => return None,
+        };
+        Some(match coming.backlog.pop_front() {
             Some(piece) => Ok(piece),
             None => coming.news.recv_timeout(at_most),
-        }
+        })
     }
 }
 

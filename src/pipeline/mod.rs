@@ -115,7 +115,7 @@ pub fn run(mut parts: Parts) -> Finish {
     let (sealed_out, sealed_in) = sync_channel(NEWS_MAX);
     let mut stages = Stages::new(ctx.clone());
     stages.start(stages::ARCHIVER, move |ctx| turns::run(ctx, packed_out));
-    stages.start(stages::COMPRESSOR, move |ctx| compressing::run(ctx, backlog.packed, packed_in, compressed_out));
+    stages.start("compressors", move |ctx| compressing::run(ctx, backlog.packed, packed_in, compressed_out));
     stages.start("encrypter", move |ctx| sealing::run(ctx, backlog.compressed, compressed_in, sealed_out));
     stages.start("uploader", move |ctx| delivery::run(ctx, backlog.encrypted, sealed_in));
     stages.start("ender", ending::run);

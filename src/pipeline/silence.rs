@@ -1,4 +1,4 @@
-//! Whether anything moves at all. Every kind of trouble is told by itself; this is for those that nobody has thought of.
+//! Whether anything moves at all, or has to. Every kind of trouble is told by itself; this is for those that nobody has thought of.
 
 use crate::notice::{Monitor, Notice, Step};
 use jiff::{SignedDuration, Timestamp};
@@ -46,6 +46,10 @@ impl Monitor for Movement {
         self.moves();
         self.to.progress(step, bytes);
     }
+
+    fn rests(&self) {
+        self.to.rests();
+    }
 }
 
 /// How long nothing has moved.
@@ -84,6 +88,27 @@ impl Silence {
     }
 }
 
+/// Between two looks at whether anything has to move.
+const REST_EVERY: SignedDuration = SignedDuration::from_secs(5);
+
+/// Whether it is time to ask if anything has to move: nothing has, for a while.
+#[derive(Default)]
+pub struct Rest {
+    moved: u64,
+    looked_at: Option<Timestamp>,
+}
+
+impl Rest {
+    pub fn is_to_be_asked(&mut self, now: Timestamp, moved: u64) -> bool {
+        let has_moved = std::mem::replace(&mut self.moved, moved) != moved;
+        let is_time = self.looked_at.is_none_or(|before| now.duration_since(before).abs() >= REST_EVERY);
+        if has_moved || is_time {
+            self.looked_at = Some(now);
+        }
+        is_time && !has_moved
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -111,6 +136,16 @@ mod tests {
         // Weekends only.
         let window = silent(100, |silence, now, hour| silence.look(now, 0, hour > 90, LIMIT, || true));
         assert_eq!((moves, idles, window), (vec![], vec![], vec![]));
+    }
+
+    #[test]
+    fn what_stands_still_is_asked_now_and_then() {
+        let mut rest = Rest::default();
+        let at = |second: i64| Timestamp::UNIX_EPOCH + SignedDuration::from_secs(second);
+        let moved = |second: i64| if second < 20 { second as u64 } else { 20 };
+        let asked: Vec<i64> = (0..40).filter(|second| rest.is_to_be_asked(at(*second), moved(*second))).collect();
+        assert_eq!(asked, [0, 25, 30, 35]);
+        assert!(rest.is_to_be_asked(at(-90), 20), "A clock that was set back");
     }
 
     #[test]

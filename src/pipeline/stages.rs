@@ -1,11 +1,15 @@
 //! The threads of a run, from outside: they are started, watched, and in the end waited for, but not for ever. One
 //! that waits for an answer of a dead server cannot be interrupted, and must keep neither the others nor the process.
 
-use super::{context::Context, silence::Silence, spec::SourceSpec};
+use super::{
+    context::Context,
+    silence::{Rest, Silence},
+    spec::SourceSpec,
+};
 use crate::{
     archive::tree::{Beat, Pulse},
     fate::Trouble,
-    notice::Notice,
+    notice::{Monitor, Notice},
     panics,
 };
 use jiff::{Timestamp, Unit};
@@ -60,11 +64,12 @@ impl Stages {
     pub fn wait(self) {
         let Stages { ctx, threads, alive, ended } = self;
         drop(alive);
-        let (mut watch, mut silence, mut told_to_stop) = (Watch::default(), Silence::default(), None);
+        let (mut watch, mut told_to_stop) = (Watch::default(), None);
+        let (mut silence, mut rest) = (Silence::default(), Rest::default());
         while ended.recv_timeout(LOOK_EVERY) == Err(RecvTimeoutError::Timeout) {
             let _ = panics::caught(|| {
                 watch.look(&ctx.pulse, (ctx.clock)(), &mut |notice| ctx.tell(notice));
-                listen(&ctx.renewed(), &mut silence);
+                listen(&ctx.renewed(), &mut silence, &mut rest);
             });
             if ctx.is_stopping()
                 && !ctx.is_complete()
@@ -76,10 +81,13 @@ impl Stages {
     }
 }
 
-/// Tells when nothing moves although something waits.
-fn listen(ctx: &Context, silence: &mut Silence) {
-    let Some(limit) = ctx.options.silence else { return };
+/// Tells when nothing moves although something waits, and when nothing has to.
+fn listen(ctx: &Context, silence: &mut Silence, rest: &mut Rest) {
     let (now, moved) = ((ctx.clock)(), ctx.monitor.moved());
+    if rest.is_to_be_asked(now, moved) && (!ctx.uploader.may_send() || !is_work_waiting(ctx)) {
+        ctx.monitor.rests();
+    }
+    let Some(limit) = ctx.options.silence else { return };
     if let Some(quiet) = silence.look(now, moved, ctx.uploader.may_send(), limit, || is_work_waiting(ctx)) {
         ctx.tell(Notice::Silent { quiet });
     }

@@ -1,9 +1,14 @@
 //! Which mail goes out when: the first of its kind at once, and then one per kind and digest, which sums up what
 //! was held back meanwhile. Pure, and small whatever happens: a few lines per kind.
 
-use super::letter::{Mail, MailKind, counted, human};
-use crate::fate::Trouble;
-use std::{collections::BTreeMap, time::Duration};
+use super::letter::{Mail, MailKind, counted, human, works_again};
+use crate::{fate::Trouble, notice::Notice};
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 /// Different subjects that a sum names; of the rest it says how many.
 const SUBJECTS_MAX: usize = 10;
@@ -13,6 +18,8 @@ pub struct Digest {
     kinds: BTreeMap<MailKind, Kind>,
     /// Troubles that have not recovered, by the last that was heard.
     ongoing: BTreeMap<Trouble, bool>,
+    /// Of those, what an earlier process has told: nobody else remembers them.
+    recalled: BTreeSet<Trouble>,
 }
 
 /// What is known of one kind of mail.
@@ -26,17 +33,90 @@ struct Kind {
     last: Option<Mail>,
 }
 
+/// What a digest knows, for one that comes after it, in another process and by another clock.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Recollection {
+    kinds: Vec<Remembered>,
+    /// Kinds of troubles that have not recovered.
+    ongoing: Vec<MailKind>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Remembered {
+    kind: MailKind,
+    sent: Timestamp,
+    held: u64,
+    subjects: Vec<(String, u64)>,
+    last: Option<Mail>,
+}
+
+/// What came of a notice.
+pub struct Heard {
+    /// There was something to be told, now or later.
+    pub is_news: bool,
+    pub now: Vec<Mail>,
+}
+
 impl Digest {
     pub fn new(every: Duration) -> Digest {
-        Digest { every, kinds: BTreeMap::new(), ongoing: BTreeMap::new() }
+        Digest { every, kinds: BTreeMap::new(), ongoing: BTreeMap::new(), recalled: BTreeSet::new() }
+    }
+
+    /// What a notice has to be told of, and what of that goes out now.
+    pub fn hear(&mut self, notice: &Notice, now: Duration) -> Heard {
+        let recovered = works_again(notice).iter().filter(|trouble| self.recalled.remove(trouble));
+        let recovered: Vec<Mail> =
+            recovered.filter_map(|trouble| Mail::of(&Notice::Recovered { trouble: *trouble })).collect();
+        let mails: Vec<Mail> = Mail::of(notice).into_iter().chain(recovered).collect();
+        let is_news = !mails.is_empty();
+        Heard { is_news, now: mails.into_iter().filter_map(|mail| self.offer(mail, now)).collect() }
+    }
+
+    /// One mail per kind in this time from now on.
+    pub fn set_every(&mut self, every: Duration) {
+        self.every = every;
+    }
+
+    /// `wall` is what a calendar says at `now`.
+    pub fn remember(&self, now: Duration, wall: Timestamp) -> Recollection {
+        let kinds = self.kinds.iter().map(|(kind, known)| {
+            let age = SignedDuration::try_from(now.saturating_sub(known.sent)).unwrap_or(SignedDuration::MAX);
+            let sent = wall.checked_sub(age).unwrap_or(Timestamp::MIN);
+            Remembered {
+                kind: *kind,
+                sent,
+                held: known.held,
+                subjects: known.subjects.clone(),
+                last: known.last.clone(),
+            }
+        });
+        let ongoing = self.ongoing.iter().filter(|(_, ongoing)| **ongoing);
+        Recollection { kinds: kinds.collect(), ongoing: ongoing.map(|(of, _)| MailKind::Trouble(*of)).collect() }
+    }
+
+    /// What another one knew. A calendar that was set back meanwhile takes it for new: a kind is silent no longer than
+    /// one digest by that.
+    pub fn recall(&mut self, known: Recollection, now: Duration, wall: Timestamp) {
+        for Remembered { kind, sent, held, subjects, last } in known.kinds {
+            let age = Duration::try_from(wall.duration_since(sent)).unwrap_or_default();
+            self.kinds.insert(kind, Kind { sent: now.saturating_sub(age), held, subjects, last });
+        }
+        for kind in known.ongoing {
+            if let MailKind::Trouble(trouble) = kind {
+                self.ongoing.insert(trouble, true);
+                self.recalled.insert(trouble);
+            }
+        }
     }
 
     /// Gives back the mail if it is to go out now, with the sum of what was held back; else keeps it in mind.
     /// `now` is the time since some fixed moment.
     pub fn offer(&mut self, mut mail: Mail, now: Duration) -> Option<Mail> {
         match mail.kind {
-            MailKind::Trouble(trouble) => drop(self.ongoing.insert(trouble, true)),
-            MailKind::Recovered(trouble) => drop(self.ongoing.insert(trouble, false)),
+            MailKind::Trouble(trouble) | MailKind::Recovered(trouble) => {
+                self.ongoing.insert(trouble, matches!(mail.kind, MailKind::Trouble(_)));
+                self.recalled.remove(&trouble);
+            }
             MailKind::PassEnded | MailKind::Silence => {}
         }
         let Some(kind) = self.kinds.get_mut(&mail.kind) else {
@@ -113,6 +193,7 @@ impl Kind {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::notice::Step;
 
     const DAY: u64 = 86_400;
     const VAULT: MailKind = MailKind::Trouble(Trouble::Vault);
@@ -191,6 +272,56 @@ mod tests {
         let due = digest.due(at(DAY + 6));
         assert_eq!(due.iter().map(Mail::subject).collect::<Vec<_>>(), ["Out at last"]);
         assert!(due[0].body().ends_with("By now it is over."));
+    }
+
+    #[test]
+    fn what_was_told_is_known_to_the_next_process() {
+        let mut digest = Digest::new(at(DAY));
+        digest.offer(mail(VAULT, "Fire"), at(100)).unwrap();
+        assert_eq!(digest.offer(mail(VAULT, "Flood"), at(200)), None);
+        let wall = |seconds: u64| Timestamp::UNIX_EPOCH + SignedDuration::from_secs(seconds as i64);
+        let text = serde_json::to_string(&digest.remember(at(300), wall(1_000_000))).unwrap();
+        let next = |later: u64| {
+            let mut next = Digest::new(at(DAY));
+            // Its own clock began anew.
+            next.recall(serde_json::from_str(&text).unwrap(), at(10 * DAY), wall(1_000_000 + later));
+            next
+        };
+        // The first went out 200 seconds before it was written down.
+        assert_eq!(next(0).offer(mail(VAULT, "Fire"), at(11 * DAY - 201)), None);
+        let out = next(DAY - 200).offer(mail(VAULT, "Fire"), at(10 * DAY)).unwrap();
+        assert!(out.body().contains("Of this kind, 1 mail were held back") && out.body().contains("Flood"), "{out:?}");
+        let due = next(2 * DAY).due(at(10 * DAY));
+        assert!(due.len() == 1 && due[0].body().ends_with("this trouble goes on."), "{due:?}");
+        assert_eq!(next(0).next_due(), Some(at(11 * DAY - 200)));
+        // Clocks that were set back.
+        let mut before = Digest::new(at(DAY));
+        before.recall(serde_json::from_str(&text).unwrap(), at(10 * DAY), wall(5));
+        assert_eq!(before.next_due(), Some(at(11 * DAY)));
+    }
+
+    #[test]
+    fn what_is_over_after_a_restart_is_told() {
+        let trouble = |trouble| Notice::Trouble { trouble, what: "x".into(), retry_in: None };
+        let ended = |step| {
+            let piece: crate::name::PieceName = "data.20261120T200000Z.000017-x".parse().unwrap();
+            Notice::StepEnded { step, piece, input_len: 1, output_len: 1, took: Duration::ZERO }
+        };
+        let mut before = Digest::new(at(DAY));
+        for of in [Trouble::Vault, Trouble::Settings, Trouble::State] {
+            assert_eq!(before.hear(&trouble(of), at(1)).now.len(), 1);
+        }
+        let known = before.remember(at(1), Timestamp::UNIX_EPOCH);
+        let mut next = Digest::new(at(DAY));
+        next.recall(known, at(1), Timestamp::UNIX_EPOCH);
+        let mut kinds =
+            |notice: &Notice| -> Vec<MailKind> { next.hear(notice, at(2)).now.iter().map(|mail| mail.kind).collect() };
+        assert_eq!(kinds(&Notice::Started { version: "1" }), [MailKind::Recovered(Trouble::Settings)]);
+        // Known to this process from now on, which tells of its end.
+        assert_eq!(kinds(&trouble(Trouble::State)), []);
+        assert_eq!(kinds(&ended(Step::Pack)), []);
+        assert_eq!(kinds(&ended(Step::Upload)), [MailKind::Recovered(Trouble::Vault)]);
+        assert_eq!(kinds(&ended(Step::Upload)), []);
     }
 
     #[test]

@@ -2,17 +2,21 @@
 
 use crate::{
     fate::Trouble,
-    notice::{Notice, PassReport},
+    notice::{Notice, PassReport, Step},
     units::ByteSize,
 };
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 /// Longest subject after the prefix, and longest paragraph, in characters; error chains can be any length.
 const SUBJECT_MAX: usize = 120;
-const TEXT_MAX: usize = 4000;
+pub(super) const TEXT_MAX: usize = 4000;
+/// Most lines that one happening may fill: a configuration can be wrong in every one of its own.
+const LINES_MAX: usize = 100;
 
 /// What is told together: at most one mail per kind goes out in the time of one digest.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
 pub enum MailKind {
     Trouble(Trouble),
     Recovered(Trouble),
@@ -20,7 +24,29 @@ pub enum MailKind {
     Silence,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// As it stands in files.
+impl From<MailKind> for String {
+    fn from(kind: MailKind) -> String {
+        match kind {
+            MailKind::Trouble(trouble) => format!("trouble {}", trouble.as_str()),
+            MailKind::Recovered(trouble) => format!("recovered {}", trouble.as_str()),
+            MailKind::PassEnded => "pass-ended".to_owned(),
+            MailKind::Silence => "silence".to_owned(),
+        }
+    }
+}
+
+impl TryFrom<String> for MailKind {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<MailKind, &'static str> {
+        let ofs = Trouble::ALL.into_iter().flat_map(|of| [MailKind::Trouble(of), MailKind::Recovered(of)]);
+        let mut all = ofs.chain([MailKind::PassEnded, MailKind::Silence]);
+        all.find(|kind| String::from(*kind) == text).ok_or("No such kind of mail")
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Mail {
     pub kind: MailKind,
     /// One line, without the prefix that names program and host.
@@ -32,7 +58,12 @@ pub struct Mail {
 impl Mail {
     /// Control characters are escaped and long texts cut, so that nothing in them can forge a header or a line.
     pub fn new(kind: MailKind, subject: &str, body: &str) -> Mail {
-        let body: Vec<String> = body.lines().map(|line| clean(line, TEXT_MAX)).collect();
+        let mut lines = body.lines();
+        let mut body: Vec<String> = lines.by_ref().take(LINES_MAX).map(|line| clean(line, TEXT_MAX)).collect();
+        match lines.count() {
+            0 => {}
+            left => body.push(format!("… and {}", counted(left as u64, "more line"))),
+        }
         Mail { kind, subject: clean(subject, SUBJECT_MAX), body: body.join("\n") }
     }
 
@@ -113,6 +144,20 @@ impl Mail {
             | Notice::GoesOn { .. }
             | Notice::LeftBehind { .. } => None,
         }
+    }
+}
+
+/// Troubles that are over when this happens, although whoever met them has ended before they were.
+pub(super) fn works_again(notice: &Notice) -> &'static [Trouble] {
+    match notice {
+        // A configuration that is wrong does not start.
+        Notice::Started { .. } => &[Trouble::Settings],
+        Notice::StepEnded { step: Step::Pack, .. } => &[Trouble::Source, Trouble::Staging, Trouble::State],
+        Notice::StepEnded { step: Step::Compress, .. } => &[Trouble::Staging, Trouble::State],
+        Notice::StepEnded { step: Step::Encrypt, .. } => &[Trouble::Staging, Trouble::State, Trouble::Keys],
+        Notice::StepEnded { step: Step::Upload, .. } => &[Trouble::Vault, Trouble::State],
+        Notice::PassEnded { .. } => &Trouble::ALL,
+        _ => &[],
     }
 }
 
@@ -232,7 +277,7 @@ pub(super) fn counted(count: u64, what: &str) -> String {
 }
 
 /// One line of printable text. Names of entries are escaped already, so backslashes stay as they are.
-fn clean(text: &str, chars_max: usize) -> String {
+pub(super) fn clean(text: &str, chars_max: usize) -> String {
     let mut line = String::new();
     for (count, c) in text.trim_end().chars().enumerate() {
         if count == chars_max {

@@ -57,6 +57,14 @@ pub enum MailError {
 pub struct SmtpError(lettre::transport::smtp::Error);
 
 impl MailError {
+    /// Whom the mail was for, where it got so far.
+    pub fn to(&self) -> Option<&str> {
+        match self {
+            MailError::Send { to, .. } => Some(to),
+            MailError::Settings { .. } | MailError::Compose(_) => None,
+        }
+    }
+
     /// Whether the server refused this very mail or its recipient, so that trying again is no use. A refused
     /// password is not that: somebody will set it right.
     pub fn is_final(&self) -> bool {
@@ -188,20 +196,19 @@ fn percent_decoded(text: &str) -> Option<String> {
 pub(super) struct Parcel {
     message: Vec<u8>,
     to: Vec<Address>,
-    /// Of the mail, for logs.
-    pub subject: String,
     /// Whether anybody has got it.
     pub arrived: bool,
+    /// Addresses that have got it, or have refused it for good.
+    pub done: Vec<String>,
 }
 
-impl Parcel {
-    /// Not to those who refused it as it was `before`.
-    pub fn for_those_left_of(mut self, before: Option<Parcel>) -> Parcel {
-        if let Some(before) = before {
-            self.to = before.to;
-        }
-        self
-    }
+/// What a mail is composed of, beside what it says.
+pub(super) struct Stamp<'a> {
+    /// Names it for ever: who gets it twice can tell.
+    pub id: &'a str,
+    pub written: SystemTime,
+    pub arrived: bool,
+    pub done: &'a [String],
 }
 
 /// Where mails are posted.
@@ -219,14 +226,14 @@ impl Post {
         Ok(Post { parsed: Parsed::of(options)?, password: options.password.clone(), host, timeout })
     }
 
-    /// The mail as it will be sent. `written` is its date.
-    pub fn compose(&self, mail: &Mail, written: SystemTime) -> Result<Parcel, MailError> {
+    /// The mail as it will be sent to those who are not done with it.
+    pub fn compose(&self, mail: &Mail, stamp: &Stamp<'_>) -> Result<Parcel, MailError> {
         let subject = format!("[archiver {}] {}", self.host, mail.subject());
         let mut message = Message::builder()
             .from(self.parsed.from.clone())
-            .subject(subject.clone())
-            .date(written)
-            .message_id(None)
+            .subject(subject)
+            .date(stamp.written)
+            .message_id(Some(format!("<{}.archiver@{}>", stamp.id, self.parsed.from.email.domain())))
             .header(header::MIME_VERSION_1_0)
             .header(header::ContentType::TEXT_PLAIN);
         for to in &self.parsed.to {
@@ -236,8 +243,10 @@ impl Post {
         let mut message = message.body(format!("{}\n", mail.body())).map_err(MailError::Compose)?;
         let automatic = header::HeaderName::new_from_ascii_str("Auto-Submitted");
         message.headers_mut().insert_raw(header::HeaderValue::new(automatic, "auto-generated".to_owned()));
-        let to = self.parsed.to.iter().map(|to| to.email.clone()).collect();
-        Ok(Parcel { message: message.formatted(), to, subject, arrived: false })
+        let to = self.parsed.to.iter().map(|to| to.email.clone());
+        let to = to.filter(|to| !stamp.done.contains(&to.to_string())).collect();
+        let (arrived, done) = (stamp.arrived, stamp.done.to_vec());
+        Ok(Parcel { message: message.formatted(), to, arrived, done })
     }
 
     /// One attempt for everybody who has not got it yet. Each gets a conversation of their own, so that one bad
@@ -248,8 +257,14 @@ impl Post {
         let mut to = std::mem::take(&mut parcel.to).into_iter();
         for address in to.by_ref() {
             match self.hand_over(&address, &parcel.message) {
-                Ok(()) => parcel.arrived = true,
-                Err(err) if err.is_final() => refused.push(err),
+                Ok(()) => {
+                    parcel.arrived = true;
+                    parcel.done.push(address.to_string());
+                }
+                Err(err) if err.is_final() => {
+                    parcel.done.push(address.to_string());
+                    refused.push(err);
+                }
                 Err(err) => {
                     later.push(address);
                     let is_about_one = matches!(&err, MailError::Send { source, .. } if source.0.is_transient());
@@ -305,7 +320,8 @@ pub fn send_now(
     timeout: Duration,
 ) -> Result<(), MailError> {
     let post = Post::new(options, host, timeout)?;
-    let mut parcel = post.compose(mail, now)?;
+    let stamp = Stamp { id: &crate::pipeline::random_id(), written: now, arrived: false, done: &[] };
+    let mut parcel = post.compose(mail, &stamp)?;
     let mut refused = Vec::new();
     post.deliver(&mut parcel, &mut refused)?;
     refused.pop().map_or(Ok(()), Err)

@@ -99,7 +99,8 @@ fn post(options: &Options) -> Post {
 
 fn parcel(post: &Post, subject: &str) -> Parcel {
     let mail = Mail::new(MailKind::Trouble(Trouble::Vault), subject, "It burns\n.\nIn M\u{fc}nchen");
-    post.compose(&mail, SystemTime::UNIX_EPOCH + Duration::from_secs(86_400)).unwrap()
+    let written = SystemTime::UNIX_EPOCH + Duration::from_secs(86_400);
+    post.compose(&mail, &Stamp { id: "c0ffee", written, arrived: false, done: &[] }).unwrap()
 }
 
 #[test]
@@ -120,6 +121,7 @@ fn a_mail_arrives_whole_at_everybody() {
             "To: one@b.org, two@b.org",
             r"Subject: [archiver nas1X: y] vault: Cannot reach \r\nBcc: evil@x.org",
             "Date: Fri, 02 Jan 1970 00:00:00 +0000",
+            "Message-ID: <c0ffee.archiver@b.org>",
             "Auto-Submitted: auto-generated",
             "MIME-Version: 1.0",
         ] {

@@ -1,8 +1,5 @@
 use super::{
-    super::{
-        letter::MailKind,
-        stub::{Answer, Event, Stub},
-    },
+    super::stub::{Answer, Event, Stub},
     *,
 };
 use crate::fate::Trouble;
@@ -19,22 +16,35 @@ struct Bench {
     now: Arc<AtomicU64>,
 }
 
-fn bench(digest: u64, first: Duration, farewell: Duration, stub: Stub) -> Bench {
-    let options = Options {
-        smtp: format!("smtp://127.0.0.1:{}", stub.port),
+fn options(digest: u64, port: u16) -> Options {
+    Options {
+        smtp: format!("smtp://127.0.0.1:{port}"),
         password: None,
         from: "a@b.org".into(),
         to: vec!["ops@b.org".into()],
         digest: Duration::from_secs(digest),
+    }
+}
+
+/// A clock and a calendar that are moved by hand.
+fn clock(now: &Arc<AtomicU64>) -> Clock {
+    let at = |now: &Arc<AtomicU64>| {
+        let now = Arc::clone(now);
+        move || Duration::from_secs(now.load(Ordering::SeqCst))
     };
+    let (elapsed, wall) = (at(now), at(now));
+    Clock { elapsed: Box::new(elapsed), wall: Box::new(move || SystemTime::UNIX_EPOCH + wall()) }
+}
+
+fn patience(first: Duration, farewell: Duration) -> Patience {
+    Patience { first, most: EVER, timeout: EVER, farewell, rest: Duration::ZERO }
+}
+
+fn bench(digest: u64, first: Duration, farewell: Duration, stub: Stub) -> Bench {
     let now = Arc::new(AtomicU64::new(0));
-    let shown = Arc::clone(&now);
-    let clock = Clock {
-        elapsed: Box::new(move || Duration::from_secs(shown.load(Ordering::SeqCst))),
-        wall: Box::new(|| SystemTime::UNIX_EPOCH),
-    };
-    let patience = Patience { first, most: EVER, timeout: EVER, farewell };
-    Bench { mailer: Mailer::start(&options, "nas1", clock, patience).unwrap(), stub, now }
+    let mailer =
+        Mailer::start(&options(digest, stub.port), "nas1", None, clock(&now), patience(first, farewell)).unwrap();
+    Bench { mailer, stub, now }
 }
 
 impl Bench {
@@ -155,7 +165,7 @@ fn a_server_that_hangs_blocks_neither_sending_nor_dropping() {
     let bench = bench(0, EVER, Duration::ZERO, Stub::start(|_, _| Answer::Hang));
     bench.mailer.notice(&trouble("first"));
     assert_eq!(bench.stub.event(), Event::Denied);
-    (0..1000).for_each(|_| bench.mailer.send(Mail::new(MailKind::PassEnded, "x", "y")));
+    (0..1000).for_each(|_| bench.mailer.notice(&Notice::Recovered { trouble: Trouble::Vault }));
     drop(bench.mailer);
 }
 
@@ -191,4 +201,117 @@ fn a_mail_that_got_out_ends_the_waiting() {
         thread::yield_now();
     }
     assert_eq!(bench.mailer.shared.lock().next_attempt, Duration::from_secs(120));
+}
+
+#[test]
+fn other_settings_take_over_what_waits_and_what_was_told() {
+    let bench = bench(DAY, EVER, EVER, Stub::start(|_, _| Answer::Say(451)));
+    bench.mailer.notice(&trouble("one"));
+    bench.failed(1);
+    bench.mailer.notice(&trouble("two"));
+    let stub = Stub::start(|_, _| Answer::Take);
+    bench.mailer.change(&Options { to: vec!["new@b.org".into()], ..options(2 * DAY, stub.port) }, "nas2").unwrap();
+    let got = stub.mail();
+    assert_eq!((subject(&got.data), &*got.to), ("[archiver nas2] vault: one", "new@b.org"));
+    // What was held back before is summed up, in the time that holds now.
+    bench.at(DAY + 1);
+    bench.mailer.notice(&trouble("three"));
+    bench.at(2 * DAY);
+    assert!(stub.mail().data.contains("2 mails were held back"));
+    assert_eq!(stub.rest(), []);
+}
+
+/// What is written while something happens.
+#[derive(Clone, Default)]
+struct Paper(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Paper {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_server_that_fails_for_weeks_is_told_once_and_so_is_its_end() {
+    let bench = bench(0, EVER, Duration::ZERO, Stub::start(|_, _| Answer::Hang));
+    let (shared, paper) = (&bench.mailer.shared, Paper::default());
+    let written = paper.clone();
+    let layer = tracing_subscriber::fmt().with_writer(move || paper.clone()).with_ansi(false).finish();
+    tracing::subscriber::with_default(layer, || {
+        let mut state = shared.lock();
+        let mut settle = |outcome, refused: &[&str]| {
+            state.enqueue(Mail::test(), &shared.clock);
+            let letter = state.queue[0].clone();
+            let refused = refused.iter().map(|to| ((*to).to_owned(), "550 No".to_owned())).collect();
+            shared.settle(&mut state, Tried { letter, outcome, refused }, true);
+        };
+        (0..500).for_each(|n| settle(Outcome::Later(format!("451 Again in {n} seconds")), &[]));
+        settle(Outcome::Arrived, &["a@b.org"]);
+        (0..500).for_each(|_| settle(Outcome::Refused, &["a@b.org"]));
+        settle(Outcome::Later("down again".to_owned()), &[]);
+        state.queue.clear();
+    });
+    let text = String::from_utf8(written.0.lock().unwrap().clone()).unwrap();
+    let count = |what: &str| text.matches(what).count();
+    let counts = [count("cannot be sent yet"), count("goes out again"), count("was refused"), text.lines().count()];
+    assert_eq!(counts, [2, 1, 1, 4], "{text}");
+}
+
+#[test]
+fn a_daemon_that_is_started_again_and_again_mails_once() {
+    let (dir, stub) = (tempfile::tempdir().unwrap(), Stub::start(|_, _| Answer::Take));
+    let now = Arc::new(AtomicU64::new(1_000_000));
+    let start = || {
+        let options = options(DAY, stub.port);
+        Mailer::start(&options, "nas1", Some(dir.path()), clock(&now), patience(EVER, EVER)).unwrap()
+    };
+    for _ in 0..20 {
+        start().notice(&trouble("It does not start"));
+        now.fetch_add(60, Ordering::SeqCst);
+    }
+    assert_eq!(stub.rest().len(), 1);
+    // A day after the first it says how often.
+    now.store(1_000_000 + DAY, Ordering::SeqCst);
+    let mailer = start();
+    assert!(stub.mail().data.contains("19 mails were held back"));
+    drop(mailer);
+    assert_eq!(stub.rest(), []);
+}
+
+#[test]
+fn what_waits_for_a_server_survives_the_process() {
+    let (dir, now) = (tempfile::tempdir().unwrap(), Arc::new(AtomicU64::new(0)));
+    let is_up = Arc::new(AtomicU64::new(0));
+    let up = Arc::clone(&is_up);
+    let stub = Stub::start(move |_, to| match (up.load(Ordering::SeqCst), to) {
+        (1, _) | (_, "two@b.org") => Answer::Take,
+        _ => Answer::Say(451),
+    });
+    let options = Options { to: vec!["ops@b.org".into(), "two@b.org".into()], ..options(0, stub.port) };
+    let start = || Mailer::start(&options, "nas1", Some(dir.path()), clock(&now), patience(EVER, EVER)).unwrap();
+    let mailer = start();
+    mailer.notice(&trouble("one"));
+    assert_eq!((stub.event(), stub.mail().to), (Event::Denied, "two@b.org".into()));
+    mailer.notice(&trouble("two"));
+    // As it would be found after a crash.
+    let kept = || std::fs::read_to_string(dir.path().join("mails.json")).unwrap_or_default();
+    while !kept().contains("vault: two") || !kept().contains("\"done\":[\"two@b.org\"]") {
+        thread::yield_now();
+    }
+    drop(mailer);
+    stub.rest();
+    is_up.store(1, Ordering::SeqCst);
+    let mailer = start();
+    let mut got: Vec<String> =
+        (0..3).map(|_| stub.mail()).map(|got| format!("{} {}", got.to, subject(&got.data))).collect();
+    got.sort_unstable();
+    drop(mailer);
+    let expected = ["ops@b.org one", "ops@b.org two", "two@b.org two"];
+    let expected = expected.map(|line| line.replace(' ', " [archiver nas1] vault: "));
+    assert_eq!((got.as_slice(), stub.rest()), (expected.as_slice(), vec![]));
 }

@@ -11,6 +11,7 @@ use std::{
         mpsc::{Receiver, Sender, channel},
     },
     thread,
+    time::Duration,
 };
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,7 +63,7 @@ impl Stub {
 
     /// Waits for what happens next.
     pub fn event(&self) -> Event {
-        self.events.recv().unwrap()
+        self.events.recv_timeout(Duration::from_secs(60)).expect("something happens")
     }
 
     /// Waits for the next mail.

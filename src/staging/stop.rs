@@ -51,9 +51,10 @@ impl fmt::Debug for Look {
 }
 
 impl Look {
-    fn now(&self) {
-        let at = u64::try_from(self.began.elapsed().as_nanos()).unwrap_or(RESTS);
-        self.at.store(at, Ordering::Relaxed);
+    /// It asked, or will when so much time has passed.
+    fn after(&self, wait: Duration) {
+        let at = self.began.elapsed().saturating_add(wait);
+        self.at.store(u64::try_from(at.as_nanos()).unwrap_or(RESTS), Ordering::Relaxed);
     }
 
     fn at(&self) -> Option<Instant> {
@@ -82,7 +83,7 @@ impl Stop {
 
     pub fn is_told(&self) -> bool {
         if let Some(look) = &self.look {
-            look.now();
+            look.after(Duration::ZERO);
         }
         self.flag.told.load(Ordering::Relaxed)
     }
@@ -94,7 +95,9 @@ impl Stop {
 
     /// Waits this long, or until it is told or nudged.
     pub fn wait(&self, at_most: Duration) {
-        self.rest();
+        if let Some(look) = &self.look {
+            look.after(at_most);
+        }
         let nudges = self.nudges();
         let before = *nudges;
         let told = |now: &mut u64| *now == before && !self.flag.told.load(Ordering::Relaxed);
@@ -152,7 +155,7 @@ impl<W: Write> Write for Heeding<'_, W> {
 mod tests {
     use super::*;
 
-    const LONG: Duration = Duration::from_millis(50);
+    const LONG: Duration = Duration::from_millis(200);
 
     fn silent(stop: &Stop) -> Vec<&'static str> {
         Stop::default().wait(LONG * 2);

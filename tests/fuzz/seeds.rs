@@ -62,6 +62,9 @@ from = "archiver@example.org"
 to = ["ops@example.org"]
 digest = "24h"
 silence = "24h"
+[heartbeat]
+url = "https://hc-ping.com/c0ffee"
+every = "1h"
 [log]
 level = "info"
 "#;

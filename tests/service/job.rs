@@ -75,6 +75,17 @@ pub fn the_life_of_a_piece_is_in_the_journal(machine: &Machine) {
     let piece = ended.find_map(|line| line.split("piece=").nth(1)?.split(' ').next()).unwrap();
     let found = machine.sh(&format!("journalctl --no-pager -o cat PIECE='{piece}'"));
     assert!(found.lines().count() >= 7 && found.lines().all(|line| line.contains(piece)), "{found}");
+    // From its beginning on, when it had no label yet.
+    let field = |name: &str, of: &str| {
+        let line = machine.sh(&format!("journalctl --no-pager -n 1 -o verbose {of} | grep ' {name}='"));
+        line.trim().split_once('=').unwrap().1.to_owned()
+    };
+    let id = field("PIECE_ID", &format!("PIECE='{piece}' EVENT=step-ended STAGE=upload"));
+    let life = machine.sh(&format!("journalctl --no-pager -o cat -u archiver PIECE_ID='{id}'"));
+    let stages = |what: &str| life.lines().filter(|line| line.starts_with(what)).count();
+    assert!((stages("Step started"), stages("Step ended")) >= (4, 4), "{life}");
+    let bytes: u64 = field("BYTES", &format!("PIECE_ID='{id}' EVENT=step-ended STAGE=upload")).parse().unwrap();
+    assert!(bytes > 0);
 }
 
 pub fn another_configuration_is_taken_without_a_restart(machine: &Machine) {
@@ -85,6 +96,10 @@ pub fn another_configuration_is_taken_without_a_restart(machine: &Machine) {
     let reload = machine.try_sh("systemctl reload archiver");
     assert!(!reload.status.success(), "Whoever reloads is told");
     machine.wait_until(&format!("{status} | grep 'refused.*archiver.toml:4: staging.cap'"));
+    // Who cannot read the configuration asks the daemon all the same.
+    let asked = machine.try_sh("echo broken >>/etc/archiver.toml; archiver status");
+    assert!(String::from_utf8_lossy(&asked.stdout).contains("would be refused"), "{asked:?}");
+    assert_eq!(asked.status.code(), Some(2));
     machine.sh("rm /etc/archiver.toml");
     assert!(!machine.try_sh("systemctl reload archiver").status.success());
     machine.wait_until(&format!("{status} | grep 'refused.*Cannot read'"));
@@ -94,6 +109,10 @@ pub fn another_configuration_is_taken_without_a_restart(machine: &Machine) {
     machine.sh("for n in $(seq 1000); do systemctl kill -s HUP --kill-who=main archiver; done");
     machine.wait_until("systemctl is-active archiver");
     assert_eq!(pid(), before);
+    let explained = machine.sh("journalctl --no-pager -x -u archiver EVENT=settings-refused");
+    for told in ["Mend it, look at it with `archiver check`", "Subject: The configuration was refused"] {
+        assert!(explained.contains(told), "{told}: {explained}");
+    }
     let journal = machine.journal();
     assert!(journal.contains("Setting changed key=\"upload.bandwidth\" old=\"none\" new=\"7MB/s\""), "{journal}");
     machine.sh("cp /root/good /etc/archiver.toml; systemctl stop archiver");

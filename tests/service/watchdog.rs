@@ -58,6 +58,6 @@ pub fn a_thread_that_hangs_costs_a_restart(machine: &Machine) {
     machine.wait_until("archiver status | grep 'pass .* ended'");
     // An idle one lives on, although nothing happens for longer than that.
     machine.sh("sleep 25");
-    assert_eq!(machine.sh("systemctl show archiver -p NRestarts --value"), "1\n");
+    assert_eq!(machine.sh("systemctl show archiver -p NRestarts --value"), "1\n", "{}", machine.journal());
     machine.drop_in("");
 }

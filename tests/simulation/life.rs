@@ -1,6 +1,7 @@
 //! One life of the daemon: a process that runs the pipeline until all that is due is delivered, or its time has come.
 
 use crate::{
+    letters::{DIGEST, Letters},
     line::{Hours, Line, OpenHours},
     world::World,
 };
@@ -131,12 +132,13 @@ pub fn live(world: &World, plan: &Plan) -> (Lived, i64) {
     (lived, i64::from_le_bytes(now.try_into().unwrap()))
 }
 
-/// What happens is told in the log of the life, and is a moment at which it may end.
-struct Witness(Arc<Hours>);
+/// What happens is told in the log of the life and to people, and is a moment at which it may end.
+struct Witness(Arc<Hours>, Letters);
 
 impl Monitor for Witness {
     fn notice(&self, notice: &Notice) {
         println!("{} {notice:?}", self.0.now());
+        self.1.notice(notice, self.0.now());
         self.0.happens();
     }
 }
@@ -145,10 +147,12 @@ pub fn run(text: &str) {
     let plan: Plan = serde_json::from_str(text).unwrap();
     let settings = config::load(&plan.root.join("archiver.toml")).unwrap();
     let (stop, cancel) = (Stop::default(), CancellationToken::new());
+    let letters = Letters::open(&plan.root);
     let hours = Arc::new(Hours::new(&plan, stop.clone(), cancel.clone()));
     let mut options = daemon::pipeline(&settings, &Run { once: true, ..Run::default() });
     // It is never given up, and what an upload tries again by itself would be tried in real time.
     options.give_up_after = Some(Duration::from_secs(3600 * 24 * 365));
+    options.silence = Some(DIGEST);
     options.upload.retries = Retries { max: 1, waits: Waits::secs(1, 1) };
     plan.settings.fill(&mut options);
     options.sources[0].pass_now = plan.begin;
@@ -170,7 +174,7 @@ pub fn run(text: &str) {
     let finish = pipeline::run(Parts {
         live,
         catalog: Catalog::open(&settings.catalog_file()).unwrap(),
-        monitor: Arc::new(Witness(hours)),
+        monitor: Arc::new(Witness(hours, letters)),
         clock: Arc::new(move || {
             clock.happens();
             clock.now()

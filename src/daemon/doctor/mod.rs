@@ -10,7 +10,7 @@ use crate::{
     fate::{Chain, Trouble},
     finding::{Finding, Findings},
     pipeline,
-    report::{letter::Mail, mail},
+    report::{heartbeat, letter::Mail, mail},
     staging,
 };
 use std::{sync::Arc, time::Duration};
@@ -51,6 +51,7 @@ async fn everything(settings: Arc<Settings>, sends_mail: bool, tell: Tell<'_>) {
     vault::probe(&settings, nonce, &mut Findings::new(Trouble::Vault, tell)).await;
     let send = move |settings: &Settings, out: &mut Findings<'_>| mail_to(settings, sends_mail, out);
     disk("mail", of(Trouble::Internal), send, tell).await;
+    disk("heartbeat", of(Trouble::Internal), heartbeat, tell).await;
 }
 
 /// Work that blocks, on a thread that is left behind if it hangs.
@@ -83,6 +84,23 @@ fn keys(settings: &Settings, out: &mut Findings<'_>) {
             "keys",
             "nothing is encrypted",
             "Whoever can read the vault can read everything; set encrypt.method, unless that is meant",
+        ),
+    }
+}
+
+/// A heartbeat of ours would say that a daemon lives, so only its server is asked.
+fn heartbeat(settings: &Settings, out: &mut Findings<'_>) {
+    let Some(settings) = &settings.heartbeat else { return };
+    let (url, every) = (&settings.url, settings.every);
+    match heartbeat::reach(url.secret()) {
+        Ok(()) => {
+            let what = format!("the server of {url} answers; a daemon is heard there every {every}");
+            out.ok("heartbeat", what);
+        }
+        Err(why) => out.problem(
+            "heartbeat",
+            format!("the server of {url} gives no answer: {why}"),
+            "Look at heartbeat.url, at the network, and at the certificates of this machine",
         ),
     }
 }
