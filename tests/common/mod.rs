@@ -140,7 +140,10 @@ impl World {
             self.state, self.staging, self.source,
         );
         let file = self.root.path().join("archiver.toml");
-        fs::write(&file, text).unwrap();
+        // A daemon may be reading it.
+        if fs::read_to_string(&file).ok().as_deref() != Some(&text) {
+            fs::write(&file, text).unwrap();
+        }
         file
     }
 
