@@ -1,11 +1,14 @@
 //! `archiver pause` and `archiver resume`: what a running daemon does not go on with for now.
 
-use super::{Failed, USAGE, source};
+use super::{Failed, USAGE, source, systemd::become_the_service};
 use crate::{
+    catalog::Catalog,
+    config::Settings,
     daemon::{Question, ask},
     notice::Step,
-    pipeline::Part,
+    pipeline::{Part, Paused},
 };
+use serde_json::json;
 use std::io::{Write, stdout};
 
 #[derive(Debug, clap::Args)]
@@ -47,6 +50,15 @@ pub fn resume(args: &super::Args, resumed: &Args) -> Result<u8, Failed> {
     tell(args, resumed, Question::Resume)
 }
 
+/// For the next start. By root as the service, which must be able to write what is left.
+fn resume_without(settings: &Settings, part: &Part) -> Result<Vec<String>, Failed> {
+    become_the_service(&settings.state, &settings.staging.path)?;
+    let catalog = Catalog::open(&settings.catalog_file())?;
+    let paused = Paused::load(&catalog)?.without(part);
+    paused.keep(&catalog)?;
+    Ok(paused.parts().iter().map(ToString::to_string).collect())
+}
+
 fn tell(
     args: &super::Args,
     Args { source: named, stage }: &Args,
@@ -58,8 +70,11 @@ fn tell(
         (None, Some(stage)) => Part::Stage(stage.step()),
         (None, None) => Part::Everything,
     };
-    let Some(answer) = ask(&settings.state, &question(part))? else {
-        return Err(Failed::new(1, "No daemon listens: nothing is under way"));
+    let question = question(part);
+    let answer = match (ask(&settings.state, &question)?, &question) {
+        (Some(answer), _) => answer,
+        (None, Question::Resume(part)) => json!({ "paused": resume_without(&settings, part)? }),
+        (None, _) => return Err(Failed::new(1, "No daemon listens: nothing is under way")),
     };
     if let Some(why) = answer["wrong"].as_str() {
         return Err(Failed::new(USAGE, why));

@@ -137,7 +137,14 @@ pub fn ask_any(question: &Question) -> io::Result<Option<Value>> {
 }
 
 fn ask_at(dir: &Path, question: &Question) -> io::Result<Option<Value>> {
-    let Ok(stream) = UnixStream::connect(dir.join(NAME)) else { return Ok(None) };
+    let path = dir.join(NAME);
+    let stream = match UnixStream::connect(&path) {
+        Ok(stream) => stream,
+        Err(err) if matches!(err.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => {
+            return Ok(None);
+        }
+        Err(err) => return Err(io::Error::new(err.kind(), format!("Cannot ask the daemon at {path:?}: {err}"))),
+    };
     stream.set_read_timeout(Some(ANSWER_WITHIN))?;
     stream.set_write_timeout(Some(TALK_WITHIN))?;
     answer(&stream, question).map(Some)

@@ -46,6 +46,8 @@ pub(super) struct Counted {
     sources: Vec<(SourceName, PathBuf)>,
     staging: PathBuf,
     cap: u64,
+    /// Held by the one who asks: threads that hang are not given up, and there are not many.
+    asking: Arc<Semaphore>,
 }
 
 impl Counted {
@@ -56,11 +58,12 @@ impl Counted {
             sources: settings.sources.iter().map(|source| (source.name.clone(), source.path.clone())).collect(),
             staging: settings.staging.path.clone(),
             cap: settings.staging.cap.0,
+            asking: Arc::new(Semaphore::new(1)),
         }
     }
 
     fn with(&self, settings: &Settings) -> Counted {
-        Counted::of(settings, &self.catalog, &self.live)
+        Counted { asking: self.asking.clone(), ..Counted::of(settings, &self.catalog, &self.live) }
     }
 
     fn text(&self) -> Result<String, String> {
@@ -121,11 +124,17 @@ fn lock(counted: &Mutex<Counted>) -> MutexGuard<'_, Counted> {
 /// The text; asks catalog and staging, whose disk may hang.
 async fn text(counted: &Mutex<Counted>) -> Result<String, String> {
     let counted = lock(counted).clone();
-    match tokio::time::timeout(ANSWER_WITHIN, tokio::task::spawn_blocking(move || counted.text())).await {
-        Ok(Ok(text)) => text,
-        Ok(Err(err)) => Err(err.to_string()),
-        Err(_) => Err("The catalog gives no answer".to_owned()),
-    }
+    let ask = async {
+        let seat = counted.asking.clone().acquire_owned().await.map_err(|err| err.to_string())?;
+        let asked = tokio::task::spawn_blocking(move || {
+            let text = counted.text();
+            drop(seat);
+            text
+        });
+        asked.await.map_err(|err| err.to_string())?
+    };
+    let late = |_| Err("The catalog gives no answer".to_owned());
+    tokio::time::timeout(ANSWER_WITHIN, ask).await.unwrap_or_else(late)
 }
 
 async fn write(file: PathBuf, counted: Arc<Mutex<Counted>>) {

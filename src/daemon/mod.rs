@@ -13,11 +13,12 @@ mod vault;
 use crate::{
     catalog::Catalog,
     config::Settings,
+    encrypt::Encrypter,
     fate::{Chain, Fate, Fateful, Trouble},
     log::Fan,
     notice::{Monitor, Notice},
     panics,
-    pipeline::{self, Backoff, Clock, Ended, Finish, Limit, Live, Parts, Paused, WindowGate},
+    pipeline::{self, Backoff, Clock, Ended, Finish, Limit, Live, Part, Parts, Paused, WindowGate},
     report,
     staging::Stop,
     upload::chance,
@@ -72,6 +73,8 @@ fn cannot(err: &impl Fateful) -> CannotRun {
     (err.trouble().exit_code(), Chain(err).to_string())
 }
 
+/// Exit code of what may go on later.
+const HELD: u8 = 75;
 /// Exit code of a configuration error.
 const USAGE: u8 = 2;
 
@@ -149,6 +152,9 @@ async fn serve(
     let settings = &configured.settings;
     let live = Live::new(options::pipeline(settings, run), vault.vault());
     let paused = Paused::load(&catalog).map_err(|err| cannot(&err))?;
+    if let Some(stage) = paused.parts().iter().find(|part| run.once && !matches!(part, Part::Source(_))) {
+        return Err((HELD, format!("Paused: {stage}; `archiver resume` lets it go on")));
+    }
     let hours = (window(settings, run), settings.time_zone.now());
     let gate = Arc::new(WindowGate::new(hours.0, hours.1, clock.clone(), monitor.clone()));
     let (ready, reload, is_first) = (Arc::new(Notify::new()), Arc::new(Notify::new()), Arc::new(Notify::new()));
@@ -168,8 +174,18 @@ async fn serve(
     let control = listen(&settings.state);
     let metrics = Metrics::tell(settings, &catalog, &watched).await;
     let stop_too = stop.clone();
-    let running =
-        Running { configured, run: run.clone(), vault, catalog, live, gate, watched, metrics, stop: stop_too };
+    let running = Running {
+        configured,
+        run: run.clone(),
+        vault,
+        catalog,
+        live,
+        gate,
+        watched,
+        metrics,
+        stop: stop_too,
+        is_ready: false,
+    };
     running.rest(paused);
     let mut work = pipeline_thread(parts)?;
     // Beside what follows: it asks disks, and signals and the watchdog must not wait for those.
@@ -255,6 +271,10 @@ async fn open_as(
         Ok(opened) => opened,
         Err(why) => return Ok(Err(why)),
     };
+    // A vault may be waited for: what is wrong here is told before.
+    if let Some(keys) = options::encrypt(settings) {
+        Encrypter::open(&keys, Arc::new(std::time::SystemTime::now)).map_err(|err| cannot(&err))?;
+    }
     let opening = vault::Opening { run, monitor, is_known };
     Ok(vault::open(settings, &opening, signals).await?.map(|vault| (catalog, vault)))
 }
@@ -296,6 +316,7 @@ async fn tell_and_wait(
     let what = Chain(err).to_string();
     monitor.notice(&Notice::Trouble { trouble: err.trouble(), what, retry_in: Some(wait) });
     systemd::extend(wait + START_WITHIN);
+    systemd::alive();
     tokio::select! {
         () = tokio::time::sleep(wait) => None,
         told = signals.next() => Some(told),

@@ -40,6 +40,8 @@ pub(super) struct Running {
     pub watched: Arc<report::Live>,
     pub metrics: Metrics,
     pub stop: Stop,
+    /// The working directory is ours, and the keys are good.
+    pub is_ready: bool,
 }
 
 /// The hours of upload as they are configured, and asked for.
@@ -53,7 +55,10 @@ impl Running {
     pub(super) async fn serve(mut self, mut control: Option<Control>, reload: Arc<Notify>, ready: Arc<Notify>) {
         loop {
             tokio::select! {
-                () = ready.notified() => self.remember("").await,
+                () = ready.notified() => {
+                    self.is_ready = true;
+                    self.remember("").await;
+                }
                 () = reload.notified() => drop(self.reload().await),
                 Asked { question, answer } = next_question(&mut control) => {
                     // Who asked may have gone.
@@ -126,7 +131,9 @@ impl Running {
 
     /// Reads the configuration again, and takes all of it or nothing; then tells why.
     async fn reload(&mut self) -> Result<(), String> {
-        systemd::reloading();
+        if self.is_ready {
+            systemd::reloading();
+        }
         let read = match self.configured.read().await {
             Ok(next) => self.open_vault(&next).await.map(|vault| (next, vault)),
             Err(why) => Err(why),
@@ -143,7 +150,9 @@ impl Running {
                 Err(why)
             }
         };
-        systemd::ready();
+        if self.is_ready {
+            systemd::ready();
+        }
         done
     }
 
@@ -190,6 +199,9 @@ impl Running {
 
     /// Keeps why the configuration was refused, for whoever asks in another process.
     async fn remember(&self, why: &str) {
+        if !self.is_ready {
+            return;
+        }
         let (catalog, why) = (self.catalog.clone(), why.to_owned());
         let keep = move || match catalog.setting(SETTINGS_REFUSED)?.unwrap_or_default() == why {
             true => Ok(()),

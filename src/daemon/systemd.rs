@@ -9,7 +9,7 @@ use crate::{
 use sd_notify::NotifyState;
 use std::{
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
@@ -39,6 +39,11 @@ pub fn reloading() {
 /// What is begun may take so much longer, although it is not ready yet.
 pub fn extend(time: Duration) {
     tell(NotifyState::ExtendTimeoutUsec(u32::try_from(time.as_micros()).unwrap_or(u32::MAX)));
+}
+
+/// For the watchdog, which waits for signs from READY on.
+pub fn alive() {
+    tell(NotifyState::Watchdog);
 }
 
 /// The line of `systemctl status`: what there is to say now, told whenever it is another.
@@ -95,9 +100,9 @@ impl Watchdog {
     /// Tells the watchdog that all is well, or the log what is not.
     pub fn feed(&self, stop: &Stop, monitor: &dyn Monitor) {
         let limit = self.0.as_ref().map_or(Duration::MAX, |(_, limit)| *limit);
-        let silent = stop.silent(limit);
+        let silent = stop.silent(limit, Instant::now());
         if silent.is_empty() {
-            return tell(NotifyState::Watchdog);
+            return alive();
         }
         for (name, since) in silent {
             let seconds = since.as_secs();

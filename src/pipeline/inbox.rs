@@ -15,7 +15,7 @@ use std::{
     collections::VecDeque,
     sync::{
         Mutex, MutexGuard, PoisonError, TryLockError,
-        mpsc::{Receiver, RecvTimeoutError},
+        mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError},
     },
     time::Duration,
 };
@@ -141,6 +141,21 @@ impl<S: Shelf> Inbox<S> {
             None => coming.news.recv_timeout(at_most),
         })
     }
+}
+
+/// Tells the next stage of a piece; it may be busy with another for days. Whether it heard of it, or will at its next start.
+pub fn tell_next<S>(ctx: &Context, out: &SyncSender<Piece<S>>, piece: Piece<S>) -> Outcome<()> {
+    let mut news = piece;
+    while !ctx.is_stopping() {
+        match out.try_send(news) {
+            Ok(()) => return Outcome::Done(()),
+            Err(TrySendError::Full(back)) => news = back,
+            // It is on its shelf for the next one.
+            Err(TrySendError::Disconnected(_)) => break,
+        }
+        ctx.stop.wait(TURN_WAIT);
+    }
+    Outcome::Stopped
 }
 
 /// Gives a piece up whose local form is lost or rotten: its range is packed again from the source.

@@ -6,6 +6,7 @@
 
 use super::{
     context::{Context, Failure},
+    inbox::tell_next,
     retry::{Outcome, persist},
 };
 use crate::{
@@ -56,8 +57,7 @@ pub(super) fn hand_on<A: Shelf, B: Shelf>(
     }
     let list_len = list_len(ctx, new.name());
     ctx.staging.budget().shrink(&new.name().id(), Reservation::standing(new.len(), list_len));
-    // The receiver is gone only when the run ends; the piece is on its shelf for the next one.
-    if out.send(new).is_err() { Outcome::Stopped } else { Outcome::Done(()) }
+    tell_next(ctx, out, new)
 }
 
 /// Bytes of a piece's member list.

@@ -2,10 +2,13 @@
 
 use super::{
     context::{Context, Failure},
-    drafts, kept,
+    drafts,
+    inbox::tell_next,
+    kept,
     lane::{Lane, NotNow, SegmentState},
     middle::list_len,
     naming::Naming,
+    retry::Outcome as Told,
     spec::{Names as KeyNames, SourceSpec},
 };
 use crate::{
@@ -124,12 +127,12 @@ pub fn pack_next(
             let standing = Reservation::standing(piece.len(), list_len(ctx, piece.name()));
             ctx.staging.budget().shrink(&id, standing);
             // Whatever is wrong from now on, a piece that has a row must be known to the next stage.
-            let sent = out.send(piece);
+            let told = tell_next(ctx, out, piece);
             lane.hand_back(handed_back);
-            if sent.is_err() {
-                return Err(NotNow::Failed(Stopped.into()));
+            match told {
+                Told::Done(()) => Ok(Packed::One),
+                _ => Err(NotNow::Failed(Stopped.into())),
             }
-            Ok(Packed::One)
         }
         Err(Cannot::TooLarge(items)) => {
             // The cut now knows the true size. If not even all the room of a piece was enough, it makes segments.

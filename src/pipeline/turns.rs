@@ -67,6 +67,10 @@ impl Seat {
         let name = turn.source().clone();
         let work = move || {
             for ctx in goes {
+                // From here on it is seen if it hangs.
+                if ctx.is_stopping() {
+                    return;
+                }
                 let turned = turn.take(&ctx, &out);
                 ctx.stop.rest();
                 if ended.send(turned).is_err() {
@@ -125,14 +129,15 @@ fn seat_all(
 
 fn go_round(ctx: &Context, seat: impl Fn(&SourceSpec, &Arc<Options>) -> Option<Seat>) {
     let mut seats = Vec::new();
-    loop {
+    while !ctx.is_stopping() {
         let (rings, now) = (ctx.bell.rings(), ctx.renewed());
         let Some(seated) = seat_all(seats, &now.options, &seat) else { return stages::cannot_start(ctx) };
         seats = seated;
         let (mut worked, mut waits) = (false, false);
         for seat in seats.iter_mut().take(now.options.sources.len()) {
             if ctx.paused().rests(&seat.name) {
-                waits = true;
+                // Somebody waits for the end of a run that is to end by itself.
+                seat.is_held = now.options.once;
                 continue;
             }
             match seat.turn(&now) {

@@ -1,6 +1,9 @@
 //! What is going on right now, for whoever asks a running daemon: drawn from the same notices as log and mails.
 
-use crate::notice::{Monitor, Notice, Step};
+use crate::{
+    fate::Trouble,
+    notice::{Monitor, Notice, Step},
+};
 use serde::Serialize;
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -39,7 +42,7 @@ struct Now {
     /// When the window opens, and what uploads had moved when it was waited for.
     opens: Option<(String, u64)>,
     waits_for_room: bool,
-    trouble: Option<Told>,
+    troubles: BTreeMap<Trouble, String>,
     paused: Vec<String>,
     /// Why the configuration was refused that was read last.
     refused: Option<String>,
@@ -69,7 +72,9 @@ pub struct Snapshot {
     pub(super) sources: BTreeMap<String, String>,
     pub(super) window_opens: Option<String>,
     pub(super) waits_for_room: bool,
+    /// One of those, if any.
     pub(super) trouble: Option<Told>,
+    pub(super) troubles: Vec<Told>,
     /// What an operator told to rest.
     pub(super) paused: Vec<String>,
     /// Why the configuration was refused that was read last.
@@ -134,7 +139,8 @@ impl Live {
             sources: now.kept.clone(),
             window_opens: now.opens(&moved),
             waits_for_room: now.waits_for_room,
-            trouble: now.trouble.clone(),
+            trouble: now.troubles().next(),
+            troubles: now.troubles().collect(),
             paused: now.paused.clone(),
             refused: now.refused.clone(),
         }
@@ -146,7 +152,7 @@ impl Live {
         let now = self.now();
         let mut parts = Vec::new();
         parts.extend(now.refused.as_ref().map(|why| format!("Configuration refused, the one before holds: {why}")));
-        parts.extend(now.trouble.as_ref().map(|told| format!("Degraded: {}: {}", told.kind, told.what)));
+        parts.extend(now.troubles().map(|told| format!("Degraded: {}: {}", told.kind, told.what)));
         parts.extend(now.kept.iter().map(|(source, why)| format!("{source}: {why}")));
         if !now.paused.is_empty() {
             parts.push(format!("Paused: {}", now.paused.join(", ")));
@@ -170,6 +176,10 @@ impl Live {
 }
 
 impl Now {
+    fn troubles(&self) -> impl Iterator<Item = Told> {
+        self.troubles.iter().map(|(trouble, what)| Told { kind: trouble.as_str(), what: what.clone() })
+    }
+
     fn sample(&mut self, at: Duration, moved: [u64; STEPS.len()]) {
         if self.samples.back().is_none_or(|(last, _)| SAMPLE_EVERY <= at.saturating_sub(*last)) {
             self.samples.push_back((at, moved));
@@ -233,12 +243,10 @@ impl Monitor for Live {
                 now.opens = Some((opens.clone(), moved[index(Step::Upload)]));
             }
             Notice::Trouble { trouble, what, .. } => {
-                now.trouble = Some(Told { kind: trouble.as_str(), what: what.clone() });
+                now.troubles.insert(*trouble, what.clone());
             }
             Notice::Recovered { trouble } => {
-                if now.trouble.as_ref().is_some_and(|told| told.kind == trouble.as_str()) {
-                    now.trouble = None;
-                }
+                now.troubles.remove(trouble);
             }
             Notice::Paused { parts } => now.paused.clone_from(parts),
             Notice::SettingsRefused { why } => now.refused = Some(why.clone()),
@@ -262,7 +270,6 @@ impl Monitor for Live {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fate::Trouble;
     use serde_json::json;
 
     fn told(live: &Live) -> serde_json::Value {

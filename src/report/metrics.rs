@@ -5,6 +5,7 @@ use super::{
     live::{Live, STEPS},
     standing::{Pass, Standing},
 };
+use crate::fate::Trouble;
 use jiff::Timestamp;
 use std::fmt::{Display, Write};
 
@@ -36,8 +37,9 @@ pub fn render(facts: &Facts<'_>) -> String {
     let last = facts.now.as_second() - i64::try_from(facts.live.still_for().as_secs()).unwrap_or(0);
     text.gauge("archiver_last_progress_timestamp_seconds", "When anything moved last, or the start.", last);
     text.family("archiver_trouble", "gauge", "1 while there is trouble of that kind.");
-    if let Some(trouble) = &snapshot.trouble {
-        text.sample("archiver_trouble", &[("kind", trouble.kind)], 1);
+    for kind in Trouble::ALL.map(Trouble::as_str) {
+        let is_there = snapshot.troubles.iter().any(|told| told.kind == kind);
+        text.sample("archiver_trouble", &[("kind", kind)], u8::from(is_there));
     }
     let refused = u8::from(snapshot.refused.is_some());
     text.gauge("archiver_configuration_refused", "1 while the configuration on disk was refused.", refused);
@@ -140,10 +142,7 @@ impl Text {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        fate::Trouble,
-        notice::{Monitor, Notice, Step},
-    };
+    use crate::notice::{Monitor, Notice, Step};
 
     #[test]
     fn a_text_has_all_families_once_and_an_end() {
@@ -160,6 +159,7 @@ mod tests {
             "archiver_stage_bytes_total{stage=\"upload\"} 500",
             "archiver_staging_bytes 5",
             "archiver_trouble{kind=\"vault\"} 1",
+            "archiver_trouble{kind=\"keys\"} 0",
             "archiver_source_held{source=\"data\"} 1",
             "archiver_source_held{source=\"other\"} 0",
             "archiver_last_progress_timestamp_seconds 1000",

@@ -123,11 +123,11 @@ impl Stop {
     }
 
     /// Who is at work, has not asked for so long, and has no excuse; and since when.
-    pub fn silent(&self, limit: Duration) -> Vec<(&'static str, Duration)> {
+    pub fn silent(&self, limit: Duration, now: Instant) -> Vec<(&'static str, Duration)> {
         let watched = self.flag.watched.lock().unwrap_or_else(PoisonError::into_inner);
         let silent = watched.iter().filter_map(Weak::upgrade).filter_map(|look| {
             let (at, excuse) = (look.at()?, look.excuse.as_ref());
-            let since = at.elapsed();
+            let since = now.saturating_duration_since(at);
             (limit <= since && !excuse.is_some_and(|excuse| excuse(at))).then_some((look.name, since))
         });
         silent.collect()
@@ -155,54 +155,65 @@ impl<W: Write> Write for Heeding<'_, W> {
 mod tests {
     use super::*;
 
-    const LONG: Duration = Duration::from_millis(200);
+    /// Who has not asked since then.
+    fn silent_since(stop: &Stop, then: Instant) -> Vec<&'static str> {
+        let now = Instant::now();
+        stop.silent(now - then, now).into_iter().map(|(name, _)| name).collect()
+    }
 
-    fn silent(stop: &Stop) -> Vec<&'static str> {
-        Stop::default().wait(LONG * 2);
-        stop.silent(LONG).into_iter().map(|(name, _)| name).collect()
+    /// A moment between what was before and what comes.
+    fn mark() -> Instant {
+        let wait = || Stop::default().wait(Duration::from_millis(2));
+        wait();
+        let mark = Instant::now();
+        wait();
+        mark
     }
 
     #[test]
     fn who_does_not_ask_for_long_is_seen() {
         let stop = Stop::default();
-        assert!(silent(&stop).is_empty(), "Nobody is watched");
+        assert!(silent_since(&stop, mark()).is_empty(), "Nobody is watched");
         let (hangs, asks) = (stop.watched("hangs", None), stop.watched("asks", None));
-        std::thread::scope(|scope| {
-            scope.spawn(|| {
-                for _ in 0..20 {
-                    assert!(!asks.is_told());
-                    Stop::default().wait(LONG / 5);
-                }
-            });
-            assert_eq!(silent(&stop), ["hangs"]);
-        });
+        let then = mark();
+        assert!(!asks.is_told());
+        assert_eq!(silent_since(&stop, then), ["hangs"]);
+        let then = mark();
         asks.rest();
-        assert_eq!(silent(&stop), ["hangs"], "Who rests is not waited for");
+        assert_eq!(silent_since(&stop, then), ["hangs"], "Who rests is not waited for");
         drop(hangs);
-        assert!(silent(&stop).is_empty(), "Nor is who has ended");
+        assert!(silent_since(&stop, then).is_empty(), "Nor is who has ended");
         asks.is_told();
-        assert_eq!(silent(&stop), ["asks"]);
+        assert_eq!(silent_since(&stop, mark()), ["asks"]);
     }
 
     #[test]
-    fn a_wait_is_no_silence_and_an_excuse_counts_only_if_it_is_younger_than_the_last_look() {
+    fn a_wait_is_no_silence_before_it_should_be_over() {
         let stop = Stop::default();
         let waits = stop.watched("waits", None);
+        let hour = Duration::from_secs(3600);
         std::thread::scope(|scope| {
-            scope.spawn(|| waits.wait(LONG * 100));
-            assert!(silent(&stop).is_empty());
+            scope.spawn(|| waits.wait(hour));
+            let at = |now: Instant| stop.silent(hour / 2, now).len();
+            // It may not have begun to wait yet.
+            while at(Instant::now() + hour) > 0 {
+                std::thread::yield_now();
+            }
+            assert_eq!(at(Instant::now() + 2 * hour), 1);
             stop.nudge();
         });
-        waits.rest();
-        let asked = Instant::now();
-        let excuse: Excuse = Box::new(move |looked| looked < asked);
-        Stop::default().wait(LONG / 5);
-        let reads = stop.watched("reads", Some(excuse));
-        assert_eq!(silent(&stop), ["reads"], "It asked the source before it asked us");
-        let asked = Instant::now() + LONG;
-        let waits = stop.watched("waits for the source", Some(Box::new(move |looked| looked < asked)));
+        assert!(silent_since(&stop, mark() - hour).is_empty());
+    }
+
+    #[test]
+    fn an_excuse_counts_only_if_it_is_younger_than_the_last_look() {
+        let stop = Stop::default();
+        let asked = mark();
+        let reads = stop.watched("reads", Some(Box::new(move |looked| looked < asked)));
+        assert_eq!(silent_since(&stop, mark()), ["reads"], "It asked the source before it asked us");
         drop(reads);
-        assert!(silent(&stop).is_empty());
-        drop(waits);
+        let later = Instant::now() + Duration::from_secs(3600);
+        let _waits = stop.watched("waits for the source", Some(Box::new(move |looked| looked < later)));
+        assert!(silent_since(&stop, mark()).is_empty());
     }
 }

@@ -39,13 +39,24 @@ fn what_is_paused_stays_so_over_a_kill_and_goes_on_when_it_is_resumed() {
     let now = status(&world)["daemon"]["now"].take();
     assert_eq!(now["paused"].to_string(), "[\"stage upload\"]", "{now}");
 
-    let ran = world.archiver(&["resume", "--stage", "upload"]).expect(0);
+    // Who rests hears a stop.
+    world.archiver(&["pause"]).expect(0);
+    let began = Instant::now();
+    let said = daemon.stop();
+    assert!(began.elapsed().as_secs() < 8 && !said.contains("Does not wait for"), "{:?}: {said}", began.elapsed());
+    let ran = world.archiver(&["run", "--once"]).expect(75);
+    assert!(ran.stderr.contains("Paused: everything; `archiver resume`"), "{}", ran.stderr);
+    let daemon = Daemon::start(&world);
+    daemon.hear("Paused what=");
+
+    let ran = world.archiver(&["resume"]).expect(0);
     assert_eq!(ran.text(), "Nothing is paused\n");
     wait_until("the pass has ended", || has_ended(&world, 0));
     assert_eq!(paused(&world), "[]");
     daemon.stop();
     let ran = world.archiver(&["pause"]).expect(1);
     assert!(ran.stderr.contains("No daemon listens"), "{}", ran.stderr);
+    assert_eq!(world.archiver(&["resume"]).expect(0).text(), "Nothing is paused\n", "For the next start");
 }
 
 #[test]

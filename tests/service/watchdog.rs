@@ -44,7 +44,7 @@ impl Drop for Held {
 
 pub fn a_thread_that_hangs_costs_a_restart(machine: &Machine) {
     // Ten times as long a thread may give no sign.
-    machine.drop_in("[Service]\nWatchdogSec=2\nRestartSec=1\n");
+    machine.drop_in("[Service]\nWatchdogSec=4\nRestartSec=1\n");
     machine.begin(&format!("{}[upload]\nbandwidth = \"100kB/s\"\n", crate::job::CONFIGURATION));
     machine.wait_until("archiver status | grep ' [1-9][0-9]* delivered'");
     let held = Held::thread(machine.thread("compressor"));
@@ -56,8 +56,9 @@ pub fn a_thread_that_hangs_costs_a_restart(machine: &Machine) {
     }
     machine.sh("sed -i '/bandwidth/d' /etc/archiver.toml; systemctl reload archiver");
     machine.wait_until("archiver status | grep 'pass .* ended'");
-    // An idle one lives on, although nothing happens for longer than that.
-    machine.sh("sleep 25");
+    // An idle one lives on, although nothing happens for longer than that, and so does one that is paused.
+    machine.sh("sleep 45; archiver pause");
+    machine.sh("sleep 45; archiver resume");
     assert_eq!(machine.sh("systemctl show archiver -p NRestarts --value"), "1\n", "{}", machine.journal());
     machine.drop_in("");
 }

@@ -21,6 +21,9 @@ const HIDING: [(&[&str], &[&str]); 3] = [
 /// Below these, what is mounted comes and goes.
 const REMOVABLE: [&str; 3] = ["/run/media", "/media", "/mnt"];
 
+/// Much else lies there: only the vault itself is made writable.
+const BROAD: [&str; 8] = ["/", "/etc", "/home", "/opt", "/root", "/srv", "/usr", "/var"];
+
 /// The drop-in.
 pub fn text(file: &Path, parts: &Parts, mounts: &BTreeSet<PathBuf>) -> String {
     let needed = [&parts.state, &parts.staging];
@@ -58,7 +61,8 @@ fn writable(vault: &Path, mounts: &BTreeSet<PathBuf>, parts: &Parts) -> PathBuf 
     });
     let mounted = vault.ancestors().find(|above| mounts.contains(*above)).map(Path::to_owned);
     let holds_a_source = |path: &PathBuf| parts.sources.iter().any(|source| source.starts_with(path));
-    let found = mounted.into_iter().chain(removable).filter(|path| path != Path::new("/") && !holds_a_source(path));
+    let is_broad = |path: &PathBuf| BROAD.iter().any(|broad| Path::new(broad) == path);
+    let found = mounted.into_iter().chain(removable).filter(|path| !is_broad(path) && !holds_a_source(path));
     found.max_by_key(|path| path.components().count()).unwrap_or_else(|| vault.to_owned())
 }
 
@@ -140,7 +144,7 @@ mod tests {
 
     #[test]
     fn a_vault_is_writable_by_its_mount_point() {
-        let mounts = ["/", "/backup", "/backup/inner", "/media/ops/disk", "/data"];
+        let mounts = ["/", "/home", "/backup", "/backup/inner", "/media/ops/disk", "/data"];
         for (vault, source, writable) in [
             ("/backup/vault", "/data", "/backup"),
             ("/backup/inner/vault", "/data", "/backup/inner"),
@@ -151,6 +155,7 @@ mod tests {
             ("/media/ops/other/vault", "/data", "/media/ops"),
             ("/run/media/ops/x", "/data", "/run/media/ops"),
             ("/data/vault", "/data/home", "/data/vault"),
+            ("/home/backup/vault", "/data", "/home/backup/vault"),
         ] {
             let text = of(&parts("/s", Some(vault), &[source]), &mounts);
             assert!(text.contains(&format!("ReadWritePaths=\"-{writable}\"\n")), "{vault}: {text}");
