@@ -43,8 +43,8 @@ fn the_package_does_the_whole_job_under_systemd() {
     secrets::credentials_stand_in_for_files(&machine);
     failing::what_may_not_be_read_is_told_and_never_archived_as_empty(&machine);
     failing::a_daemon_that_cannot_start_is_mailed_once(&machine);
-    watchdog::a_thread_that_hangs_costs_a_restart(&machine);
     stops::it_stops_soon_however_busy(&machine);
+    watchdog::a_thread_that_hangs_costs_a_restart(&machine);
     package::an_upgrade_goes_on(&machine);
     package::a_purge_leaves_nothing_but_what_is_documented(&machine);
 }

@@ -48,7 +48,11 @@ pub fn an_upgrade_goes_on(machine: &Machine) {
 
 pub fn a_purge_leaves_nothing_but_what_is_documented(machine: &Machine) {
     machine.sh("systemctl enable --now archiver; dpkg -r archiver; test -e /var/lib/archiver/catalog.sqlite
-        test -e /etc/archiver.toml; ! systemctl is-active archiver; dpkg -P archiver");
+        test -e /etc/archiver.toml; ! systemctl is-active archiver");
+    // A vault may lie in the state directory, and be the only copy.
+    machine.sh("mkdir /var/lib/archiver/vault; touch /var/lib/archiver/vault/archiver.json; dpkg -P archiver
+        test -e /var/lib/archiver/vault/archiver.json; rm -r /var/lib/archiver/vault
+        dpkg -i /host/older.deb; dpkg -P archiver");
     let left = machine.sh("find / -xdev -path /mnt/vault -prune -o -name '*archiver*' -print | sort");
     let kept = left.lines().filter(|path| !path.starts_with("/run/") && !path.starts_with("/var/lib/dpkg/"));
     // Keys, what an operator has made, and what is in staging and vault.
