@@ -187,20 +187,42 @@ async fn serve(
         is_ready: false,
     };
     running.rest(paused);
-    let mut work = pipeline_thread(parts)?;
+    let work = pipeline_thread(parts)?;
     // Beside what follows: it asks disks, and signals and the watchdog must not wait for those.
     let serving = tokio::spawn(running.serve(control, reload.clone(), is_first.clone()));
+    let wakes = Wakes { signals, ready: is_ready, is_first, reload };
+    let ended = attend(work, wakes, &monitor, &stop, &cancel).await;
+    serving.abort();
+    ended
+}
+
+/// What wakes the daemon from outside of its work, and whom it wakes then.
+struct Wakes {
+    signals: Signals,
+    ready: Arc<Notify>,
+    is_first: Arc<Notify>,
+    reload: Arc<Notify>,
+}
+
+/// Until the work has ended: that is told to stop by a signal, and watched.
+async fn attend(
+    mut work: oneshot::Receiver<Result<Finish, CannotRun>>,
+    mut wakes: Wakes,
+    monitor: &Arc<dyn Monitor>,
+    stop: &Stop,
+    cancel: &CancellationToken,
+) -> Result<(Finish, Option<StopSignal>), CannotRun> {
     let mut watchdog = systemd::Watchdog::configured();
     let mut stopped_by = None;
-    let finish = loop {
+    loop {
         let event = tokio::select! {
             finished = &mut work => Event::Finished(finished.map_err(|_| (1, "The pipeline ended badly".to_owned()))??),
-            told = signals.next() => Event::Told(told),
-            () = is_ready.notified() => Event::Ready,
+            told = wakes.signals.next() => Event::Told(told),
+            () = wakes.ready.notified() => Event::Ready,
             () = watchdog.due() => Event::WatchdogDue,
         };
         match event {
-            Event::Finished(finish) => break finish,
+            Event::Finished(finish) => return Ok((finish, stopped_by)),
             Event::Told(Told::Stop(signal)) => {
                 monitor.notice(&Notice::Stopping { why: signal.name().to_owned() });
                 stopped_by.get_or_insert(signal);
@@ -208,16 +230,14 @@ async fn serve(
                 stop.tell();
                 cancel.cancel();
             }
-            Event::Told(Told::Reload) => reload.notify_one(),
+            Event::Told(Told::Reload) => wakes.reload.notify_one(),
             Event::Ready => {
                 systemd::ready();
-                is_first.notify_one();
+                wakes.is_first.notify_one();
             }
-            Event::WatchdogDue => watchdog.feed(&stop, monitor.as_ref()),
+            Event::WatchdogDue => watchdog.feed(stop, monitor.as_ref()),
         }
-    };
-    serving.abort();
-    Ok((finish, stopped_by))
+    }
 }
 
 /// Where nobody can be listened to, the work goes on all the same.

@@ -144,7 +144,7 @@ mod tests {
 
     #[test]
     fn a_vault_is_writable_by_its_mount_point() {
-        let mounts = ["/", "/home", "/backup", "/backup/inner", "/media/ops/disk", "/data"];
+        let mounts = ["/", "/srv", "/backup", "/backup/inner", "/media/ops/disk", "/data"];
         for (vault, source, writable) in [
             ("/backup/vault", "/data", "/backup"),
             ("/backup/inner/vault", "/data", "/backup/inner"),
@@ -155,7 +155,7 @@ mod tests {
             ("/media/ops/other/vault", "/data", "/media/ops"),
             ("/run/media/ops/x", "/data", "/run/media/ops"),
             ("/data/vault", "/data/home", "/data/vault"),
-            ("/home/backup/vault", "/data", "/home/backup/vault"),
+            ("/srv/backup/vault", "/data", "/srv/backup/vault"),
         ] {
             let text = of(&parts("/s", Some(vault), &[source]), &mounts);
             assert!(text.contains(&format!("ReadWritePaths=\"-{writable}\"\n")), "{vault}: {text}");
