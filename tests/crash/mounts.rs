@@ -32,7 +32,9 @@ impl<'a> Disk<'a> {
     /// A filesystem that this script makes in the file `image`.
     pub fn image(world: &'a World, make: &str, dirs: &'static [&'static str]) -> Disk<'a> {
         sh(&world.path(""), make);
-        Disk::new(world, "mount -o loop image disk".to_owned(), dirs)
+        // Beside the one of which it is a copy, which XFS refuses otherwise: see `restart`.
+        let options = if make == XFS { "loop,nouuid" } else { "loop" };
+        Disk::new(world, format!("mount -o {options} image disk"), dirs)
     }
 
     /// Of so many bytes, in memory.
@@ -85,9 +87,11 @@ impl<'a> Disk<'a> {
         format!("xfs_io -x -c shutdown {}", self.path().display())
     }
 
-    /// After a cut: what a machine finds when it starts again.
+    /// After a cut: what a machine finds when it starts again. In a copy of the image: a mount namespace that somebody made
+    /// meanwhile keeps the filesystem that was cut, and whoever mounts the same file again gets that one.
     pub fn restart(&self) {
         self.unmount();
+        sh(&self.world.path(""), "cp --sparse=always image copy; mv copy image");
         self.mount();
     }
 

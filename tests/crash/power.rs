@@ -11,6 +11,10 @@ use crate::{
     source::{self, setting, sh},
     world::{KILLED, Setup, World},
 };
+use std::{
+    io::Read,
+    process::{Command, Stdio},
+};
 
 /// The points of a run, about.
 const POINTS: u64 = 900;
@@ -78,8 +82,14 @@ fn what_was_not_flushed_is_gone_after_a_cut() {
         let disk = Disk::image(&world, make, &["staging"]);
         let write = "cd staging; printf flushed > a; sync a .; printf new > b.tmp; mv b.tmp b";
         sh(&world.path(""), write);
+        // Someone's namespace made meanwhile has the disk, too.
+        let script = ["--mount", "bash", "-c", "echo; exec sleep infinity"];
+        let mut other = Command::new("unshare").args(script).stdout(Stdio::piped()).spawn().unwrap();
+        other.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
         sh(&world.path(""), &disk.cut());
         disk.restart();
+        other.kill().unwrap();
+        other.wait().unwrap();
         let found = sh(&world.path("staging"), "cat a; test ! -e b || cat b");
         assert_eq!(found, "flushed", "{make}");
     }
