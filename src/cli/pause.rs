@@ -56,7 +56,7 @@ fn resume_without(settings: &Settings, part: &Part) -> Result<Vec<String>, Faile
     let catalog = Catalog::open(&settings.catalog_file())?;
     let paused = Paused::load(&catalog)?.without(part);
     paused.keep(&catalog)?;
-    Ok(paused.parts().iter().map(ToString::to_string).collect())
+    Ok(paused.texts())
 }
 
 fn tell(

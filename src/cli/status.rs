@@ -88,7 +88,7 @@ fn gather(settings: &Settings, catalog: Option<&Catalog>) -> Result<Value, Faile
     Ok(json!({
         "daemon": daemon,
         "settings_refused": refused,
-        "paused": paused.parts().iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "paused": paused.texts(),
         "running": staging::is_in_use(&settings.staging.path),
         "staging": { "path": settings.staging.path, "used": staging::used_below(&settings.staging.path), "cap": settings.staging.cap.0 },
         "sources": sources,

@@ -17,11 +17,6 @@ use std::{
 
 /// Keys that name what is open for as long as the process lives.
 const RESTART: [&str; 2] = ["state", "staging.path"];
-/// Whether a running daemon cannot take it.
-pub(super) fn needs_restart(change: &SettingChange) -> bool {
-    RESTART.contains(&change.key.as_str())
-}
-
 /// Longest that reading it may take: the files lie on a disk that may hang.
 const READ_WITHIN: Duration = Duration::from_secs(10);
 
@@ -67,6 +62,11 @@ pub(super) struct Next {
     pub settings: Settings,
     pub changes: Vec<SettingChange>,
     mail: Option<mail::Options>,
+}
+
+/// Whether a running daemon cannot take it.
+pub(super) fn needs_restart(change: &SettingChange) -> bool {
+    RESTART.contains(&change.key.as_str())
 }
 
 /// What is to be mailed, by whom; or why not.
@@ -122,8 +122,7 @@ impl Configured {
             log::set_level(settings.log.level.as_str());
         }
         self.settings = settings;
-        let restart = changes.iter().map(|change| change.key.clone());
-        let restart = restart.filter(|key| RESTART.contains(&key.as_str())).collect();
+        let restart = changes.iter().filter(|change| needs_restart(change)).map(|change| change.key.clone()).collect();
         self.monitor.notice(&Notice::SettingsTaken { changes, restart });
         if std::mem::take(&mut self.is_refused) {
             self.monitor.notice(&Notice::Recovered { trouble: Trouble::Settings });

@@ -118,17 +118,13 @@ async fn talk(stream: tokio::net::UnixStream, ask: mpsc::Sender<Asked>) {
 
 /// Asks the daemon that works with this state; `None` when there is none that would listen to us.
 pub fn ask(state: &Path, question: &Question) -> io::Result<Option<Value>> {
-    for dir in [Path::new(RUNTIME), state] {
-        // Which daemon it is comes first: there may be others with another configuration.
-        let is_other = |told: Option<Value>| told.is_some_and(|told| told["state"].as_str() != state.to_str());
-        if dir != state && is_other(ask_at(dir, &Question::Status)?) {
-            continue;
-        }
-        if let Some(answer) = ask_at(dir, question)? {
-            return Ok(Some(answer));
-        }
+    // Which daemon it is comes first: there may be others with another configuration.
+    let is_ours = |told: &Value| told["state"].as_str() == state.to_str();
+    match ask_any(&Question::Status)?.filter(is_ours) {
+        Some(told) if *question == Question::Status => Ok(Some(told)),
+        Some(_) => ask_any(question),
+        None => ask_at(state, question),
     }
-    Ok(None)
 }
 
 /// Asks the daemon of this machine, for whoever cannot tell with which state it works.

@@ -2,10 +2,9 @@
 
 use crate::{
     catalog::Catalog,
-    config::{self, Settings},
+    config::{self, Settings, Source},
     durable,
     fate::Chain,
-    name::SourceName,
     report::{
         self, Standing,
         metrics::{Facts, render},
@@ -43,9 +42,7 @@ const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset
 pub(super) struct Counted {
     catalog: Catalog,
     live: Arc<report::Live>,
-    sources: Vec<(SourceName, PathBuf)>,
-    staging: PathBuf,
-    cap: u64,
+    settings: Settings,
     /// Held by the one who asks: threads that hang are not given up, and there are not many.
     asking: Arc<Semaphore>,
 }
@@ -55,26 +52,20 @@ impl Counted {
         Counted {
             catalog: catalog.clone(),
             live: live.clone(),
-            sources: settings.sources.iter().map(|source| (source.name.clone(), source.path.clone())).collect(),
-            staging: settings.staging.path.clone(),
-            cap: settings.staging.cap.0,
+            settings: settings.clone(),
             asking: Arc::new(Semaphore::new(1)),
         }
     }
 
-    fn with(&self, settings: &Settings) -> Counted {
-        Counted { asking: self.asking.clone(), ..Counted::of(settings, &self.catalog, &self.live) }
-    }
-
     fn text(&self) -> Result<String, String> {
         let now = Timestamp::now();
-        let standing = |(name, path): &(SourceName, PathBuf)| Standing::of(Some(&self.catalog), name, path, now);
-        let standings = self.sources.iter().map(standing).collect::<Result<Vec<_>, _>>();
+        let standing = |source: &Source| Standing::of(Some(&self.catalog), &source.name, &source.path, now);
+        let standings = self.settings.sources.iter().map(standing).collect::<Result<Vec<_>, _>>();
         Ok(render(&Facts {
             live: &self.live,
             standings: &standings.map_err(|err| Chain(&err).to_string())?,
-            staging_used: staging::used_below(&self.staging),
-            staging_cap: self.cap,
+            staging_used: staging::used_below(&self.settings.staging.path),
+            staging_cap: self.settings.staging.cap.0,
             now,
         }))
     }
@@ -97,8 +88,7 @@ impl Metrics {
 
     /// With other settings. What cannot be told is no reason not to work.
     pub(super) async fn renew(&mut self, settings: &Settings) {
-        let counted = lock(&self.counted).with(settings);
-        *lock(&self.counted) = counted;
+        lock(&self.counted).settings.clone_from(settings);
         if self.options == settings.metrics {
             return;
         }

@@ -81,7 +81,6 @@ const USAGE: u8 = 2;
 /// Everything that can wake the daemon.
 enum Event {
     Told(Told),
-    Ready,
     WatchdogDue,
     Finished(Finish),
 }
@@ -157,7 +156,7 @@ async fn serve(
     }
     let hours = (window(settings, run), settings.time_zone.now());
     let gate = Arc::new(WindowGate::new(hours.0, hours.1, clock.clone(), monitor.clone()));
-    let (ready, reload, is_first) = (Arc::new(Notify::new()), Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let (ready, reload) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
     let is_ready = ready.clone();
     let parts = Parts {
         live: live.clone(),
@@ -169,11 +168,10 @@ async fn serve(
         cancel: cancel.clone(),
         gate: gate.clone(),
         runtime: tokio::runtime::Handle::current(),
-        ready: Box::new(move || ready.notify_one()),
+        ready: Box::new(move || is_ready.notify_one()),
     };
     let control = listen(&settings.state);
     let metrics = Metrics::tell(settings, &catalog, &watched).await;
-    let stop_too = stop.clone();
     let running = Running {
         configured,
         run: run.clone(),
@@ -183,42 +181,32 @@ async fn serve(
         gate,
         watched,
         metrics,
-        stop: stop_too,
+        stop: stop.clone(),
         is_ready: false,
     };
     running.rest(paused);
     let work = pipeline_thread(parts)?;
     // Beside what follows: it asks disks, and signals and the watchdog must not wait for those.
-    let serving = tokio::spawn(running.serve(control, reload.clone(), is_first.clone()));
-    let wakes = Wakes { signals, ready: is_ready, is_first, reload };
-    let ended = attend(work, wakes, &monitor, &stop, &cancel).await;
+    let serving = tokio::spawn(running.serve(control, reload.clone(), ready));
+    let ended = attend(work, &mut signals, &reload, &monitor, (&stop, &cancel)).await;
     serving.abort();
     ended
-}
-
-/// What wakes the daemon from outside of its work, and whom it wakes then.
-struct Wakes {
-    signals: Signals,
-    ready: Arc<Notify>,
-    is_first: Arc<Notify>,
-    reload: Arc<Notify>,
 }
 
 /// Until the work has ended: that is told to stop by a signal, and watched.
 async fn attend(
     mut work: oneshot::Receiver<Result<Finish, CannotRun>>,
-    mut wakes: Wakes,
+    signals: &mut Signals,
+    reload: &Notify,
     monitor: &Arc<dyn Monitor>,
-    stop: &Stop,
-    cancel: &CancellationToken,
+    (stop, cancel): (&Stop, &CancellationToken),
 ) -> Result<(Finish, Option<StopSignal>), CannotRun> {
     let mut watchdog = systemd::Watchdog::configured();
     let mut stopped_by = None;
     loop {
         let event = tokio::select! {
             finished = &mut work => Event::Finished(finished.map_err(|_| (1, "The pipeline ended badly".to_owned()))??),
-            told = wakes.signals.next() => Event::Told(told),
-            () = wakes.ready.notified() => Event::Ready,
+            told = signals.next() => Event::Told(told),
             () = watchdog.due() => Event::WatchdogDue,
         };
         match event {
@@ -230,11 +218,7 @@ async fn attend(
                 stop.tell();
                 cancel.cancel();
             }
-            Event::Told(Told::Reload) => wakes.reload.notify_one(),
-            Event::Ready => {
-                systemd::ready();
-                wakes.is_first.notify_one();
-            }
+            Event::Told(Told::Reload) => reload.notify_one(),
             Event::WatchdogDue => watchdog.feed(stop, monitor.as_ref()),
         }
     }

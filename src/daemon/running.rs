@@ -9,7 +9,7 @@ use super::{
     vault::{self, Opened},
 };
 use crate::{
-    catalog::Catalog,
+    catalog::{self, Catalog},
     config::Settings,
     fate::Chain,
     notice::{Notice, SettingChange, Step},
@@ -50,12 +50,13 @@ pub(super) fn window(settings: &Settings, run: &Run) -> Window {
 }
 
 impl Running {
-    /// Answers and reloads, one after the other, for as long as it is asked to. `ready`: from now on the settings of this
-    /// process are those in force; before it there may be another one.
+    /// Answers and reloads, one after the other, for as long as it is asked to. `ready`: nothing stands in the way of the
+    /// work any more, and the settings of this process are those in force; before it there may be another one.
     pub(super) async fn serve(mut self, mut control: Option<Control>, reload: Arc<Notify>, ready: Arc<Notify>) {
         loop {
             tokio::select! {
                 () = ready.notified() => {
+                    systemd::ready();
                     self.is_ready = true;
                     self.remember("").await;
                 }
@@ -107,24 +108,20 @@ impl Running {
     /// Lets rest what is to, and nothing else.
     pub(super) fn rest(&self, paused: Paused) {
         self.gate.pause(paused.stage_rests(Step::Upload));
-        let parts = paused.parts().iter().map(ToString::to_string).collect::<Vec<_>>();
-        let before = self.live.paused();
-        self.live.pause(paused.clone());
-        if *before != paused {
+        let (parts, is_other) = (paused.texts(), *self.live.paused() != paused);
+        self.live.pause(paused);
+        if is_other {
             self.configured.tell(&Notice::Paused { parts });
         }
     }
 
     /// Kept first: after a restart it must not go on by itself.
     async fn pause(&self, paused: Paused) -> Value {
-        let (catalog, kept) = (self.catalog.clone(), paused.clone());
-        let keeping = tokio::task::spawn_blocking(move || kept.keep(&catalog));
-        match tokio::time::timeout(ANSWER_WITHIN, keeping).await {
-            Ok(Ok(Ok(()))) => {}
-            Ok(Ok(Err(err))) => return json!({ "wrong": Chain(&err).to_string() }),
-            Ok(Err(_)) | Err(_) => return json!({ "wrong": "The catalog gives no answer" }),
+        let kept = paused.clone();
+        if let Err(why) = self.ask_catalog(move |catalog| kept.keep(catalog)).await {
+            return json!({ "wrong": why });
         }
-        let parts = paused.parts().iter().map(ToString::to_string).collect::<Vec<_>>();
+        let parts = paused.texts();
         self.rest(paused);
         json!({ "paused": parts, "now": self.watched.snapshot() })
     }
@@ -164,22 +161,21 @@ impl Running {
             return Ok(None);
         }
         // Where nothing went yet, a vault may be made.
-        let (catalog, state) = (self.catalog.clone(), self.configured.settings.state.clone());
-        let known = tokio::task::spawn_blocking(move || pipeline::is_vault_known(&catalog, &state));
-        let is_known = match tokio::time::timeout(ANSWER_WITHIN, known).await {
-            Ok(Ok(known)) => known.map_err(|err| Chain(&err).to_string())?,
-            _ => return Err("The catalog gives no answer".to_owned()),
-        };
+        let state = self.configured.settings.state.clone();
+        let known =
+            move |catalog: &Catalog| Ok((pipeline::is_vault_known(catalog, &state)?, pipeline::vault_name(catalog)?));
+        let (is_known, name) = self.ask_catalog(known).await?;
         let wrong = |what: String| format!("vault.url: {what}");
         let opened = vault::open_now(&next.settings, is_known).await.map_err(wrong)?;
         // One that is away is no reason to refuse: then it is greeted when it is back.
-        let vault = opened.vault();
-        let asking = pipeline::is_stranger(vault.as_ref(), &self.catalog, Retries::default());
-        match tokio::time::timeout(ANSWER_WITHIN, asking).await {
-            Ok(Err(err)) => Err(Chain(&err).to_string()),
-            Ok(Ok(Some(what))) => Err(wrong(what)),
-            Ok(Ok(None)) | Err(_) => Ok(Some(opened)),
+        if let Some(name) = name {
+            let vault = opened.vault();
+            let asking = pipeline::is_stranger(vault.as_ref(), &name, Retries::default());
+            if let Ok(Some(what)) = tokio::time::timeout(ANSWER_WITHIN, asking).await {
+                return Err(wrong(what));
+            }
         }
+        Ok(Some(opened))
     }
 
     async fn take(&mut self, next: Next, vault: Option<Opened>) {
@@ -202,17 +198,26 @@ impl Running {
         if !self.is_ready {
             return;
         }
-        let (catalog, why) = (self.catalog.clone(), why.to_owned());
-        let keep = move || match catalog.setting(SETTINGS_REFUSED)?.unwrap_or_default() == why {
+        let why = why.to_owned();
+        let keep = move |catalog: &Catalog| match catalog.setting(SETTINGS_REFUSED)?.unwrap_or_default() == why {
             true => Ok(()),
             false => catalog.set_setting(SETTINGS_REFUSED, &why),
         };
-        match tokio::time::timeout(ANSWER_WITHIN, tokio::task::spawn_blocking(keep)).await {
-            Ok(Ok(Err(err))) => {
-                tracing::warn!("Cannot keep for `archiver status` how reloading went: {}", Chain(&err));
-            }
-            Ok(_) => {}
-            Err(_) => tracing::warn!("Cannot keep for `archiver status` how reloading went: no answer"),
+        if let Err(err) = self.ask_catalog(keep).await {
+            tracing::warn!("Cannot keep for `archiver status` how reloading went: {err}");
+        }
+    }
+
+    /// Asks on a thread that may hang.
+    async fn ask_catalog<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&Catalog) -> catalog::Result<T> + Send + 'static,
+    ) -> Result<T, String> {
+        let catalog = self.catalog.clone();
+        let asking = tokio::task::spawn_blocking(move || question(&catalog));
+        match tokio::time::timeout(ANSWER_WITHIN, asking).await {
+            Ok(Ok(answer)) => answer.map_err(|err| Chain(&err).to_string()),
+            Ok(Err(_)) | Err(_) => Err("The catalog gives no answer".to_owned()),
         }
     }
 }

@@ -26,25 +26,29 @@ const VAULT_GREETED: &str = "vault-greeted";
 /// Whether something may be in a vault that belongs to this catalog, or to the one that it was before it went back to
 /// its copy: then passes are on record beside it.
 pub fn is_vault_known(catalog: &Catalog, state: &Path) -> catalog::Result<bool> {
-    let is_named = catalog.setting(VAULT_GREETED)?.or(catalog.setting(VAULT_ID)?).is_some();
+    let is_named = vault_name(catalog)?.or(catalog.setting(VAULT_ID)?).is_some();
     Ok(is_named || kept::passes(state).is_ok_and(|passes| !passes.is_empty()))
 }
 
-/// Why this cannot be the vault to which everything went so far, if it answers; one that does not is known when it does.
-pub async fn is_stranger(vault: &dyn Vault, catalog: &Catalog, retries: Retries) -> catalog::Result<Option<String>> {
-    let (Some(known), Ok(key)) = (catalog.setting(VAULT_GREETED)?, VAULT_FILE.parse()) else { return Ok(None) };
-    Ok(match name_of(vault, retries, &key).await {
-        Ok(found) if found.as_ref() != Some(&known) => Some(stranger(&known, found.as_deref()).chain()),
+/// The name of the vault to which everything went so far, if anything did.
+pub fn vault_name(catalog: &Catalog) -> catalog::Result<Option<String>> {
+    catalog.setting(VAULT_GREETED)
+}
+
+/// Why this cannot be the vault of that name, if it answers; one that does not is known when it does.
+pub async fn is_stranger(vault: &dyn Vault, known: &str, retries: Retries) -> Option<String> {
+    match name_of(vault, retries, &VAULT_FILE.parse().ok()?).await {
+        Ok(found) if found.as_deref() != Some(known) => Some(stranger(known, found.as_deref()).chain()),
         Err(failure) if failure.fate == Fate::Operator => Some(failure.chain()),
         _ => None,
-    })
+    }
 }
 
 /// Makes sure that this is the vault to which everything went so far. One that nobody has used is given a name.
 pub(super) fn greet(ctx: &Context) -> Result<(), Failure> {
     let key: Key = VAULT_FILE.parse()?;
     let found = ctx.ask(name_of(ctx.vault.as_ref(), ctx.options.upload.retries, &key))?;
-    match (ctx.catalog.setting(VAULT_GREETED)?, found) {
+    match (vault_name(&ctx.catalog)?, found) {
         (Some(known), Some(found)) if known == found => Ok(()),
         (Some(known), found) => Err(stranger(&known, found.as_deref())),
         (None, Some(found)) => Ok(ctx.catalog.set_setting(VAULT_GREETED, &found)?),

@@ -48,7 +48,7 @@ pub use ending::write_tree;
 pub use finish::{Ended, Finish};
 pub use forecast::{Forecast, Forecaster, Keep};
 pub use gate::{AlwaysOpen, GRACE, WindowGate};
-pub use greeting::{is_stranger, is_vault_known};
+pub use greeting::{is_stranger, is_vault_known, vault_name};
 pub use lane::NotNow;
 pub use live::Live;
 pub use paused::{Part, Paused};

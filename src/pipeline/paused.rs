@@ -86,6 +86,11 @@ impl Paused {
         let sources = self.sources.iter().cloned().map(Part::Source);
         everything.into_iter().chain(sources).chain(self.stages.iter().copied().map(Part::Stage)).collect()
     }
+
+    /// The same for people.
+    pub fn texts(&self) -> Vec<String> {
+        self.parts().iter().map(ToString::to_string).collect()
+    }
 }
 
 #[cfg(test)]

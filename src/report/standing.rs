@@ -1,7 +1,7 @@
 //! How far the last pass of each source is, as the catalog knows it: what `status` shows, and metrics count.
 
 use crate::{
-    catalog::{self, Catalog, PassRow, PieceRow, PieceState},
+    catalog::{self, Catalog, PassRow, PieceRow, PieceState, Totals},
     name::SourceName,
     path::SourcePath,
 };
@@ -82,7 +82,7 @@ impl Standing {
         if let Some((catalog, row)) = catalog.zip(passes.first()) {
             let pieces = catalog.pieces(source, row.pass)?;
             let before = match passes.iter().skip(1).find(|before| before.ended.is_some()) {
-                Some(before) if row.seen.is_none() => Some(sum(&catalog.pieces(source, before.pass)?, tar_size)),
+                Some(before) if row.seen.is_none() => Some(catalog.totals(source, before.pass)?.tar_bytes),
                 _ => None,
             };
             standing.state = match (row.ended, row.seen) {
@@ -90,22 +90,14 @@ impl Standing {
                 (None, Some(_)) => "delivering",
                 (None, None) => "walking",
             };
-            standing.pass = Some(pass(row, &pieces, before, now));
+            let totals = catalog.totals(source, row.pass)?;
+            standing.pass = Some(pass(row, &pieces, &totals, before, now));
         }
         Ok(standing)
     }
 }
 
-fn tar_size(row: &PieceRow) -> u64 {
-    row.packed.tar_size
-}
-
-/// Over all pieces that stand for their ranges.
-fn sum(pieces: &[PieceRow], of: fn(&PieceRow) -> u64) -> u64 {
-    pieces.iter().filter(|row| row.state != PieceState::Retired).map(of).sum()
-}
-
-fn pass(row: &PassRow, pieces: &[PieceRow], before: Option<u64>, now: Timestamp) -> Pass {
+fn pass(row: &PassRow, pieces: &[PieceRow], totals: &Totals, before: Option<u64>, now: Timestamp) -> Pass {
     let mut count = Pieces::default();
     for piece in pieces {
         *match piece.state {
@@ -118,8 +110,8 @@ fn pass(row: &PassRow, pieces: &[PieceRow], before: Option<u64>, now: Timestamp)
     }
     let waiting = pieces.iter().filter(|row| row.state < PieceState::Delivered);
     let oldest = waiting.min_by_key(|row| row.packed.packed_at);
-    let tar_bytes = sum(pieces, tar_size);
-    let delivered = |row: &PieceRow| if row.state == PieceState::Delivered { row.packed.tar_size } else { 0 };
+    let tar_bytes = totals.tar_bytes;
+    let delivered = pieces.iter().filter(|row| row.state == PieceState::Delivered);
     let standing = pieces.iter().filter(|row| row.state != PieceState::Retired);
     let all = match (row.ended, row.seen, before) {
         (Some(_), ..) => None,
@@ -129,11 +121,11 @@ fn pass(row: &PassRow, pieces: &[PieceRow], before: Option<u64>, now: Timestamp)
     Pass {
         pass: row.pass.to_string(),
         position: standing.map(|row| &row.packed.position).max().map(SourcePath::display),
-        seen: sum(pieces, |row| row.packed.seen),
-        archived: sum(pieces, |row| row.packed.archived),
-        lost: sum(pieces, |row| row.packed.lost),
-        sealed_bytes: sum(pieces, |row| row.sealed.as_ref().map_or(0, |sealed| sealed.size)),
-        delivered_bytes: sum(pieces, delivered),
+        seen: totals.seen,
+        archived: totals.archived,
+        lost: totals.lost,
+        sealed_bytes: totals.sealed_bytes,
+        delivered_bytes: delivered.map(|row| row.packed.tar_size).sum(),
         oldest: oldest.map(|row| Oldest { piece: row.name().to_string(), packed_at: row.packed.packed_at }),
         pieces: count,
         tar_bytes,
