@@ -9,12 +9,11 @@ use archiver::vault::{
     s3::{Identity, Options, Patience, S3Vault},
 };
 use common::{
-    World, path_of,
+    World,
     server::Server,
-    snapshot::{differences, snapshot, told},
+    snapshot::{differences_of_pieces, snapshot, told},
 };
 use std::{
-    collections::{BTreeMap, BTreeSet},
     fs,
     sync::Arc,
     thread,
@@ -127,17 +126,9 @@ fn a_tree_goes_to_ceph_whose_gateway_dies_and_comes_back() {
     for (key, class) in &classes {
         assert_eq!(class, if key.contains(".tar") { "DEEP_ARCHIVE" } else { "STANDARD" }, "{key}");
     }
-    let dir = world.dir("restored");
-    let mut piece = BTreeMap::new();
-    for key in world.keys() {
-        let tar = world.open_piece_alone(&key, &dir);
-        fs::remove_file(tar).unwrap();
-        piece.extend(world.manifest(&key).members.iter().map(|member| (path_of(member), key.clone())));
-    }
-    let paths: BTreeSet<Vec<u8>> =
-        source.iter().filter(|(_, seen)| seen.kind != "s").map(|(path, _)| path.clone()).collect();
-    let found = differences(&source, &snapshot(&dir), &paths, &piece);
-    println!("{} entries, {} pieces, {} differences", paths.len(), world.keys().len(), found.len());
+    let keys = world.keys();
+    let found = differences_of_pieces(&world, &keys, &source, &world.dir("restored"));
+    println!("{} entries, {} pieces, {} differences", source.len(), keys.len(), found.len());
     assert!(found.is_empty(), "{}", told(&found));
 }
 

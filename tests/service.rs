@@ -3,6 +3,10 @@
 //!
 //! `ARCHIVER_SYSTEMD=trixie`: on another Debian. `ARCHIVER_RESTARTS=100`: so many restarts in the middle of everything.
 
+mod common;
+
+#[path = "service/bucket.rs"]
+mod bucket;
 #[path = "service/failing.rs"]
 mod failing;
 #[path = "service/job.rs"]
@@ -41,6 +45,7 @@ fn the_package_does_the_whole_job_under_systemd() {
     mounts::what_the_unit_hides_is_refused_or_shown(&machine);
     mounts::a_vault_that_is_mounted_later_is_found_and_lets_go_of_its_disk(&machine);
     secrets::credentials_stand_in_for_files(&machine);
+    bucket::the_whole_job_goes_to_a_bucket_and_comes_back(&machine);
     failing::what_may_not_be_read_is_told_and_never_archived_as_empty(&machine);
     failing::a_daemon_that_cannot_start_is_mailed_once(&machine);
     stops::it_stops_soon_however_busy(&machine);

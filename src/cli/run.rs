@@ -3,7 +3,6 @@
 use super::{Failed, progress::Bars};
 use crate::{
     daemon::{self, Run},
-    fate::Chain,
     log,
     notice::Monitor,
     units::Seconds,
@@ -38,11 +37,6 @@ pub fn run(args: &super::Args, run: &Args) -> Result<u8, Failed> {
     let mut monitors: Vec<Arc<dyn Monitor>> = vec![Arc::new(log::init(args.level(settings.log.level.as_str())))];
     if stderr().is_terminal() && !args.quiet {
         monitors.push(Arc::new(Bars::new()));
-    }
-    if !run.once
-        && let Err(err) = super::systemd::remember(&settings)
-    {
-        tracing::warn!("Settings of mail are not kept for a failure: {}", Chain(&err));
     }
     let run = Run {
         once: run.once,

@@ -1,6 +1,6 @@
 //! The configuration of a running daemon: read again and checked as a whole before any of it holds, and told.
 
-use super::{Run, options};
+use super::{Run, failure, options};
 use crate::{
     config::Settings,
     encrypt::Encrypter,
@@ -76,6 +76,12 @@ fn mailer(settings: &Settings, mail: Option<&mail::Options>) -> Result<Option<Ma
     mail.map(start).transpose().map_err(|err| Chain(&err).to_string())
 }
 
+fn remember(settings: &Settings) {
+    if let Err(err) = failure::remember(settings) {
+        tracing::warn!("Settings of mail are not kept for a failure: {}", Chain(&err));
+    }
+}
+
 impl Configured {
     /// `monitor` hears of everything, and `speakers`, which begin to speak, are among those that it tells.
     pub(super) fn new(
@@ -87,6 +93,9 @@ impl Configured {
         let mail = options::mail(settings)?;
         speakers.mailers.set(mailer(settings, mail.as_ref())?);
         speakers.heartbeat.set(options::heartbeat(settings));
+        if !run.once {
+            remember(settings);
+        }
         Ok(Configured { settings: settings.clone(), run: run.clone(), monitor, speakers, mail, is_refused: false })
     }
 
@@ -126,6 +135,15 @@ impl Configured {
         self.monitor.notice(&Notice::SettingsTaken { changes, restart });
         if std::mem::take(&mut self.is_refused) {
             self.monitor.notice(&Notice::Recovered { trouble: Trouble::Settings });
+        }
+    }
+
+    /// For the unit that mails when this one has failed.
+    pub(super) async fn remember(&self) {
+        let settings = self.settings.clone();
+        let keeping = tokio::task::spawn_blocking(move || remember(&settings));
+        if tokio::time::timeout(READ_WITHIN, keeping).await.is_err() {
+            tracing::warn!("The disk of the state gives no answer, to keep settings of mail for a failure");
         }
     }
 

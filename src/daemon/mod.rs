@@ -3,6 +3,7 @@
 mod configured;
 mod control;
 mod doctor;
+mod failure;
 mod metrics;
 mod options;
 mod running;
@@ -38,8 +39,10 @@ use vault::Opened;
 
 pub use control::{Question, ask, ask_any};
 pub use doctor::doctor;
+pub use failure::LAST_GOOD;
 pub use options::{foreseen, load, mail_options, pipeline, system_host};
 pub use running::SETTINGS_REFUSED;
+pub use systemd::own_directory;
 pub use vault::s3_options;
 
 /// How long calls to a disk may take at the end of the process.
@@ -99,6 +102,10 @@ pub fn run(settings: &Settings, run: &Run, mut monitors: Vec<Arc<dyn Monitor>>) 
     // A disk call that hangs must not keep the process.
     runtime.shutdown_timeout(FAREWELL);
     if let Err((code, what)) = &served {
+        // One mail about it is enough.
+        if failure::is_mailed(*code) {
+            drop(speakers.mailers.set(None));
+        }
         let trouble = Trouble::of_exit_code(*code);
         monitor.notice(&Notice::Trouble { trouble, what: what.clone(), retry_in: None });
     }
@@ -256,7 +263,10 @@ async fn open(
             Ok(opened) => return Ok(Ok(opened)),
             Err(Told::Stop(signal)) => return Ok(Err(signal)),
             Err(Told::Reload) => match configured.read().await {
-                Ok(next) => configured.take(next),
+                Ok(next) => {
+                    configured.take(next);
+                    configured.remember().await;
+                }
                 Err(why) => configured.refuse(why),
             },
         }

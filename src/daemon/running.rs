@@ -189,6 +189,7 @@ impl Running {
         self.live.set(options::pipeline(settings, &self.run), self.vault.vault());
         self.metrics.renew(settings).await;
         self.configured.take(next);
+        self.configured.remember().await;
         // Whoever waits to try again may succeed now.
         self.stop.nudge();
     }

@@ -8,6 +8,8 @@ use crate::{
 };
 use sd_notify::NotifyState;
 use std::{
+    env,
+    path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
@@ -20,6 +22,11 @@ const STAGE_LIMITS: u32 = 10;
 fn tell(state: NotifyState<'_>) {
     // Not being heard changes nothing about the work.
     let _ = sd_notify::notify(&[state]);
+}
+
+/// What StateDirectory= of the unit stands for; `None` outside of it.
+pub fn own_directory() -> Option<PathBuf> {
+    env::var_os("STATE_DIRECTORY").map(PathBuf::from).filter(|dir| dir.is_absolute())
 }
 
 pub fn ready() {

@@ -60,9 +60,9 @@ impl Ground {
         let tree = Tree::open(&spec.path).map_err(|err| NotNow::Held(crate::fate::Chain(&err).to_string()))?;
         let held = |why: String| Err(NotNow::Held(why));
         if spec.require_mount {
-            match tree::check_mount(&spec.path) {
-                Ok(true) => {}
-                Ok(false) => return held(format!("{:?} is not a mount point, and require_mount is set", spec.path)),
+            match tree::why_no_mount(&spec.path) {
+                Ok(None) => {}
+                Ok(Some(why)) => return held(format!("{:?} {why}, and require_mount is set", spec.path)),
                 Err(err) => return held(format!("Cannot see whether {:?} is a mount point: {err}", spec.path)),
             }
         }

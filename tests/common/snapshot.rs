@@ -1,10 +1,11 @@
 //! What a tree is, as stock tools see it: `find`, `sha256sum`, `getfattr`, `getfacl` and `stat`.
 
-use super::{os, shown};
+use super::{World, os, path_of, shown};
 use std::{
     collections::{BTreeMap, BTreeSet},
     ffi::OsString,
     fmt::Write,
+    fs,
     path::Path,
     process::{Command, Stdio},
 };
@@ -87,6 +88,8 @@ fn script(dir: &Path, script: &str) -> Vec<u8> {
     command
         .args(["-c", &format!("set -eu -o pipefail; {script}")])
         .current_dir(dir)
+        // Known from here: in a tree of another system the shell cannot find out where it is.
+        .env("PWD", dir)
         .env("LC_ALL", "C")
         .env("TZ", "UTC");
     let output = command.stdin(Stdio::null()).stderr(Stdio::inherit()).output().unwrap();
@@ -185,6 +188,19 @@ fn fields(a: &Seen, b: &Seen) -> impl Iterator<Item = String> {
         ("acl", a.acl.clone(), b.acl.clone()),
     ];
     pairs.into_iter().filter(|(_, a, b)| a != b).map(|(name, a, b)| format!("{name} was {a}, is {b}"))
+}
+
+/// Where what pieces of the world's vault hold differs from the source, sockets aside: each is opened with stock tools,
+/// all into one directory.
+pub fn differences_of_pieces(world: &World, keys: &[String], source: &Snapshot, dir: &Path) -> Vec<String> {
+    let mut piece = BTreeMap::new();
+    for key in keys {
+        let tar = world.open_piece_alone(key, dir);
+        fs::remove_file(tar).unwrap();
+        piece.extend(world.manifest(key).members.iter().map(|member| (path_of(member), key.clone())));
+    }
+    let paths = source.iter().filter(|(_, seen)| seen.kind != "s").map(|(path, _)| path.clone()).collect();
+    differences(source, &snapshot(dir), &paths, &piece)
 }
 
 /// The first differences as one text.

@@ -2,7 +2,7 @@
 
 use crate::{
     direct::{Bench, noise, options},
-    tools::{PART, at_length, wait_until},
+    tools::{BUCKET, PART, at_length, wait_until},
     world::World,
 };
 use archiver::{
@@ -106,6 +106,38 @@ fn a_certificate_is_trusted_only_by_who_signed_it_and_for_its_name() {
     world.endpoint = format!("https://localhost:{port}");
     world.env = vec![trusted];
     assert_eq!(world.wrong_when_healed(), Vec::<String>::new());
+}
+
+/// A minimal system has none: it is told what to install, and what is not encrypted needs none.
+#[test]
+fn without_root_certificates_it_is_told_what_is_missing() {
+    let mut world = World::new(1);
+    crate::tools::sh(&world.path(""), CERTIFICATE);
+    let (_tls, port) = Tls::start(&world.path(""), &world.double.address().to_string());
+    let roots = world.path("roots.pem");
+    let nothing = world.path("nothing");
+    world.env = [("SSL_CERT_FILE", &roots), ("SSL_CERT_DIR", &nothing)]
+        .map(|(name, path)| (name.to_owned(), path.to_str().unwrap().to_owned()))
+        .to_vec();
+    let open = std::mem::replace(&mut world.endpoint, format!("https://localhost:{port}"));
+    let ran = world.run_once();
+    assert_eq!(
+        world.wrong_when_refused(&ran, &["no root certificates", "install ca-certificates"]),
+        Vec::<String>::new()
+    );
+    assert!(!ran.log.contains("anicked"), "{}", ran.log);
+    // A daemon finds them when they are there, at once if it is told so.
+    let daemon = world.start(&["run"]);
+    wait_until("it is told", || daemon.log().contains("install ca-certificates"));
+    fs::copy(world.path("ca.pem"), &roots).unwrap();
+    world.ask(&["reload"]);
+    wait_until("it is delivered", || world.double.objects(BUCKET).keys().any(|key| key.contains(".tar")));
+    daemon.terminate();
+    assert_eq!(world.wrong_when_healed(), Vec::<String>::new());
+    fs::remove_file(roots).unwrap();
+    world.endpoint = open;
+    let ran = world.start(&["run", "--once", "--pass-now", "data"]).wait();
+    assert_eq!(ran.code, Some(0), "{}", ran.log);
 }
 
 /// A vault that waits for one second at most.

@@ -86,17 +86,26 @@ impl Machine {
         }
     }
 
+    /// The first process of the machine, as this machine numbers it.
+    fn leader(&self) -> String {
+        fs::read_to_string(self.dir.path().join("box/leader")).unwrap().trim().to_owned()
+    }
+
+    /// Where a path of the machine is seen from here.
+    pub fn path(&self, path: &str) -> PathBuf {
+        PathBuf::from(format!("/proc/{}/root{path}", self.leader()))
+    }
+
     /// A thread of the daemon by its name, as this machine numbers it.
     pub fn thread(&self, name: &str) -> u32 {
-        let leader = fs::read_to_string(self.dir.path().join("box/leader")).unwrap();
+        let leader = self.leader();
         let space = |pid: &str| fs::read_link(format!("/proc/{pid}/ns/pid")).ok();
         let entries = |dir: &str| fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.file_name());
         let numbers =
             |dir: &str| entries(dir).filter_map(|name| name.to_str()?.parse::<u32>().ok()).collect::<Vec<_>>();
         let comm = |path: String| fs::read_to_string(path).unwrap_or_default();
-        let is_daemon = |pid: &u32| {
-            comm(format!("/proc/{pid}/comm")) == "archiver\n" && space(&pid.to_string()) == space(leader.trim())
-        };
+        let is_daemon =
+            |pid: &u32| comm(format!("/proc/{pid}/comm")) == "archiver\n" && space(&pid.to_string()) == space(&leader);
         let threads = numbers("/proc")
             .into_iter()
             .filter(is_daemon)

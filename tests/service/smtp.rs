@@ -1,6 +1,7 @@
 //! A mail server that takes everything.
 
 use std::{
+    cell::RefCell,
     io::{BufRead, BufReader, Write},
     net::{TcpListener, TcpStream},
     sync::mpsc::{Receiver, sync_channel},
@@ -11,6 +12,8 @@ use std::{
 pub struct Sink {
     pub port: u16,
     mails: Receiver<String>,
+    /// Those that came before one of a unit that has failed.
+    others: RefCell<Vec<String>>,
 }
 
 impl Sink {
@@ -25,7 +28,7 @@ impl Sink {
                 }
             }
         });
-        Sink { port, mails }
+        Sink { port, mails, others: RefCell::default() }
     }
 
     /// The next mail of a unit that has failed; the daemon mails, too.
@@ -35,7 +38,13 @@ impl Sink {
             if is_failure(&mail) {
                 return mail;
             }
+            self.others.borrow_mut().push(mail);
         }
+    }
+
+    /// Whether the daemon has mailed by itself what says this.
+    pub fn daemon_has_said(&self, what: &str) -> bool {
+        self.others.borrow().iter().any(|mail| mail.contains(what))
     }
 
     /// How many of these came and were not asked for.

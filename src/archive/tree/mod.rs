@@ -17,7 +17,7 @@ mod tests;
 pub use pulse::{Beat, Pulse};
 pub use xattrs::Xattrs;
 
-pub use mount::{check_mount, is_empty_dir, is_pseudo, mount_id};
+pub use mount::{is_empty_dir, is_pseudo, mount_id, why_no_mount};
 pub(super) use mount::{is_pseudo_at, shows_the_same};
 pub(super) use stat::{Stat, stat_at, stat_fd};
 

@@ -75,18 +75,26 @@ pub fn mount_id(fd: impl AsFd) -> io::Result<Option<u64>> {
     Ok(stat_fd(fd.as_fd())?.mount)
 }
 
-/// Whether something is mounted at `path`, symlinks followed: for `require_mount`.
-pub fn check_mount(path: &Path) -> io::Result<bool> {
+const NO_MOUNT: &str = "is not a mount point";
+const OVER_ITSELF: &str = "is not a mount point that counts: it is only mounted over itself, as systemd does it with \
+                           directories of a service";
+
+/// Why `path`, symlinks followed, is no mount point, if it is none: for `require_mount`.
+pub fn why_no_mount(path: &Path) -> io::Result<Option<&'static str>> {
     let (here, above) = (stat_path(path)?, stat_path(&path.join(".."))?);
     if shows_the_same(&above, &here) {
-        return Ok(false);
+        return Ok(Some(OVER_ITSELF));
     }
+    Ok((!is_mounted(path, &here, &above)?).then_some(NO_MOUNT))
+}
+
+fn is_mounted(path: &Path, here: &Stat, above: &Stat) -> io::Result<bool> {
     let told = retry_on_intr(|| rustix::fs::statx(CWD, path, AtFlags::empty(), StatxFlags::BASIC_STATS))?;
     if told.stx_attributes_mask.contains(StatxAttributes::MOUNT_ROOT) {
         return Ok(told.stx_attributes.contains(StatxAttributes::MOUNT_ROOT));
     }
     // The root directory is its own parent, and mounted.
-    Ok(here.is_other_mount(&above) || here.meta.is_same_inode(&above.meta))
+    Ok(here.is_other_mount(above) || here.meta.is_same_inode(&above.meta))
 }
 
 /// Whether `inner` is on another mount than the directory `outer` that it was found in, and what is mounted there is

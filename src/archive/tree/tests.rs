@@ -196,10 +196,10 @@ fn acls_are_told_as_extended_attributes() {
 #[test]
 fn mounts_and_empty_directories_are_known() {
     let (dir, tree) = make();
-    assert!(check_mount(Path::new("/")).unwrap());
-    assert!(check_mount(Path::new("/proc")).unwrap());
-    assert!(!check_mount(dir.path()).unwrap());
-    assert!(check_mount(&dir.path().join("gone")).is_err());
+    assert_eq!(why_no_mount(Path::new("/")).unwrap(), None);
+    assert_eq!(why_no_mount(Path::new("/proc")).unwrap(), None);
+    assert_eq!(why_no_mount(dir.path()).unwrap(), Some("is not a mount point"));
+    assert!(why_no_mount(&dir.path().join("gone")).is_err());
     assert!(!is_empty_dir(dir.path()).unwrap());
     fs::create_dir(dir.path().join("empty")).unwrap();
     assert!(is_empty_dir(&dir.path().join("empty")).unwrap());

@@ -2,35 +2,23 @@
 
 use crate::{
     cli::Failed,
-    config::{MailPart, Settings, parts},
+    config::{MailPart, parts},
     daemon, durable,
     fate::{Chain, Trouble},
     report::{Mail, MailKind, mail},
 };
 use std::{
     collections::BTreeMap,
-    env, fs, io,
+    env, fs,
     path::Path,
     process::Command,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-/// The settings of mail with which the daemon began last, in the state directory.
-const LAST_GOOD: &str = "mail.toml";
 /// When which failure was mailed, in the state directory.
 const MAILED: &str = "failures.json";
 const LINES: &str = "50";
 const TIMEOUT: Duration = Duration::from_secs(30);
-
-/// Under the unit, keeps the settings of mail for the day on which the configuration cannot be read.
-pub fn remember(settings: &Settings) -> io::Result<()> {
-    let Some(file) = super::own_directory().map(|dir| dir.join(LAST_GOOD)) else { return Ok(()) };
-    match settings.mail_section() {
-        Some(text) if fs::read(&file).is_ok_and(|known| known == text.as_bytes()) => Ok(()),
-        Some(text) => durable::write(&file, text.as_bytes()).map_err(io::Error::other),
-        None => durable::remove(&file).map_err(io::Error::other),
-    }
-}
 
 pub fn run(args: &crate::cli::Args, state: &Path) -> Result<u8, Failed> {
     let failure = Failure::from_env();
@@ -41,9 +29,9 @@ pub fn run(args: &crate::cli::Args, state: &Path) -> Result<u8, Failed> {
             println!("No mail: the configuration has no section [mail]");
             return Ok(0);
         }
-        MailPart::Wrong => match parts(&state.join(LAST_GOOD)).mail {
+        MailPart::Wrong => match parts(&state.join(daemon::LAST_GOOD)).mail {
             MailPart::Good(mail) => {
-                println!("[mail] cannot be read: mailing as when the daemon was started last");
+                println!("[mail] cannot be read: mailing as the daemon would have");
                 mail
             }
             MailPart::Absent | MailPart::Wrong => {

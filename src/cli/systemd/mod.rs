@@ -5,12 +5,11 @@ mod failed;
 mod identity;
 mod prepare;
 
-pub use failed::remember;
 pub use identity::take as become_the_service;
 
 use super::Failed;
-use crate::config;
-use std::{env, fs, path::PathBuf};
+use crate::{config, daemon};
+use std::{fs, path::PathBuf};
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -44,10 +43,5 @@ pub fn run(args: &super::Args, systemd: &Args) -> Result<u8, Failed> {
 
 /// Where a failure is looked up and told from.
 fn state_directory() -> PathBuf {
-    own_directory().unwrap_or_else(|| "/var/lib/archiver".into())
-}
-
-/// What StateDirectory= of the unit stands for; `None` outside of it.
-fn own_directory() -> Option<PathBuf> {
-    env::var_os("STATE_DIRECTORY").map(PathBuf::from).filter(|dir| dir.is_absolute())
+    daemon::own_directory().unwrap_or_else(|| "/var/lib/archiver".into())
 }

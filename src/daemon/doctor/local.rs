@@ -58,10 +58,10 @@ fn trouble_with(source: &Source) -> Option<String> {
     if let Err(err) = fs::read_dir(&source.path) {
         return Some(format!("cannot be read: {err}"));
     }
-    match tree::check_mount(&source.path) {
+    match tree::why_no_mount(&source.path) {
         _ if !source.require_mount => None,
-        Ok(true) => None,
-        Ok(false) => Some("is not a mount point, as require_mount wants it".to_owned()),
+        Ok(None) => None,
+        Ok(Some(why)) => Some(format!("{why}, and require_mount is set")),
         Err(err) => Some(format!("cannot be looked at: {err}")),
     }
 }

@@ -1,7 +1,7 @@
 //! The client of the SDK, with everything off that would get in the way for months: its retries, its guesses of when
 //! a transfer is dead, its checksums of what we have checksums of.
 
-use super::{Options, Patience, credentials::Reloading};
+use super::{Options, Patience, credentials::Reloading, roots::Rooted};
 use aws_config::{
     BehaviorVersion, environment::EnvironmentVariableRegionProvider, imds::region::ImdsRegionProvider,
     meta::region::RegionProviderChain, profile::ProfileFileRegionProvider, provider_config::ProviderConfig,
@@ -17,10 +17,10 @@ use aws_sdk_s3::{
 use aws_smithy_http_client::{
     Builder, Connector,
     proxy::ProxyConfig,
-    tls::{Provider, rustls_provider::CryptoMode},
+    tls::{Provider, TlsContext, TrustStore, rustls_provider::CryptoMode},
 };
 use aws_smithy_runtime_api::client::{http::SharedHttpClient, runtime_components::RuntimeComponents};
-use std::time::Duration;
+use std::{sync::atomic::AtomicBool, time::Duration};
 
 /// A connection that was idle for longer is not used again: servers close theirs after some 20 s, and a firewall may
 /// have forgotten it without telling.
@@ -82,11 +82,18 @@ fn timeouts(patience: &Patience) -> TimeoutConfig {
 
 /// TLS by rustls with the system's roots, through the proxy that the environment names.
 pub(super) fn http_client() -> SharedHttpClient {
-    Builder::new().build_with_connector_fn(|settings, components| {
+    let (trusting, distrusting) = (with_trust(TrustStore::default()), with_trust(TrustStore::empty()));
+    SharedHttpClient::new(Rooted { trusting, distrusting, are_there: AtomicBool::new(false) })
+}
+
+fn with_trust(store: TrustStore) -> SharedHttpClient {
+    let tls = TlsContext::builder().with_trust_store(store).build().expect("a trust store is all that it has");
+    Builder::new().build_with_connector_fn(move |settings, components| {
         let mut connector = Connector::builder()
             .pool_idle_timeout(IDLE_MAX)
             .proxy_config(ProxyConfig::from_env())
-            .tls_provider(Provider::Rustls(CryptoMode::Ring));
+            .tls_provider(Provider::Rustls(CryptoMode::Ring))
+            .tls_context(tls.clone());
         connector.set_connector_settings(settings.cloned());
         connector.set_sleep_impl(components.and_then(RuntimeComponents::sleep_impl));
         connector.build()

@@ -3,7 +3,7 @@
 //! Servers agree on the status more than on the code, and on the code more than on the message; a HEAD has no body,
 //! so it has a status only.
 
-use super::Place;
+use super::{Place, roots::NoRoots};
 use crate::vault::{Cause, VaultError, payload::PayloadError};
 use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_s3::{
@@ -174,6 +174,10 @@ where
             }
             Some(_) => hint = ": whoever hands out the credentials did not",
             None => {}
+        }
+        if err.is::<NoRoots>() {
+            (cause, hint) = (Cause::Setup, "");
+            break;
         }
         if err.is::<PayloadError>() {
             (cause, hint) = (Cause::Integrity, ": what was to be sent is not what it was");

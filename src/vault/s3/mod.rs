@@ -16,6 +16,7 @@ mod credentials;
 mod failure;
 mod objects;
 mod probe;
+mod roots;
 mod uploads;
 
 #[cfg(test)]
