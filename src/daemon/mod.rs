@@ -40,7 +40,7 @@ pub use control::{Question, ask, ask_any};
 pub use doctor::doctor;
 pub use options::{foreseen, load, mail_options, pipeline, system_host};
 pub use running::SETTINGS_REFUSED;
-pub use vault::s3_options;
+pub use vault::{open_vault, s3_options};
 
 /// How long calls to a disk may take at the end of the process.
 const FAREWELL: Duration = Duration::from_secs(5);
