@@ -132,7 +132,7 @@ pub struct Stock {
 
 /// How soon a thaw is done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Thaw {
+pub enum Tier {
     Bulk,
     Standard,
 }
@@ -171,10 +171,10 @@ impl Prices {
     }
 
     /// Bringing all of it back within a month, the thawed copies kept for so many days.
-    pub fn restore(&self, stock: &Stock, thaw: Thaw, days: u32) -> Return {
-        let (per_gb, per_request) = match thaw {
-            Thaw::Bulk => (self.thaw_bulk, self.thaw_bulk_requests),
-            Thaw::Standard => (self.thaw_standard, self.thaw_standard_requests),
+    pub fn restore(&self, stock: &Stock, tier: Tier, days: u32) -> Return {
+        let (per_gb, per_request) = match tier {
+            Tier::Bulk => (self.thaw_bulk, self.thaw_bulk_requests),
+            Tier::Standard => (self.thaw_standard, self.thaw_standard_requests),
         };
         let gb = stock.bytes as f64 / GB;
         Return {
@@ -215,11 +215,11 @@ mod tests {
         near(prices.month(&stock), 102_400.0 * 0.00099);
         near(prices.minimum(&stock), 102_400.0 * 0.00099 * 180.0 * 12.0 / 365.0);
         near(prices.delivery(&stock), 0.2 * 0.05 + 1638.6 * 0.005);
-        let bulk = prices.restore(&stock, Thaw::Bulk, 7);
+        let bulk = prices.restore(&stock, Tier::Bulk, 7);
         near(bulk.thaw, 256.0 + 0.2 * 0.025);
         near(bulk.copies, 102_400.0 * 0.023 * 7.0 * 12.0 / 365.0);
         near(bulk.egress, 10_140.0 * 0.09 + 40_960.0 * 0.085 + 51_200.0 * 0.07);
-        near(prices.restore(&stock, Thaw::Standard, 7).thaw, 2048.0 + 0.2 * 0.10);
+        near(prices.restore(&stock, Tier::Standard, 7).thaw, 2048.0 + 0.2 * 0.10);
     }
 
     #[test]

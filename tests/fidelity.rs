@@ -88,6 +88,15 @@ impl Archived {
         files.len()
     }
 
+    /// The same by the command, which joins segments itself.
+    fn restore_brings_everything_back(&self) {
+        let dir = self.world.root.path().join("by command");
+        let mut args = ["restore", "/", "--yes", "--to"].map(std::ffi::OsString::from).to_vec();
+        args.push(dir.clone().into());
+        self.world.archiver(&args).expect(0);
+        self.is_the_source(&dir);
+    }
+
     /// The piece of each path, and the paths that are in segments.
     fn places(&self) -> (BTreeMap<Vec<u8>, String>, BTreeSet<Vec<u8>>) {
         let (mut piece, mut files) = (BTreeMap::new(), BTreeSet::new());
@@ -166,6 +175,7 @@ fn a_nasty_tree_comes_back_from_every_piece_alone_and_from_all_together() {
     done.manifests_agree();
     done.every_piece_opens_alone();
     let segmented = done.everything_comes_back();
+    done.restore_brings_everything_back();
     assert_eq!(segmented, 6, "files in segments: those that do not fit with their headers, and no other");
     let full = |tar: &&PathBuf| fs::metadata(tar).unwrap().len() == MIB;
     assert!(done.tars.iter().any(|tar| full(&tar)), "No piece uses all of its room");
@@ -202,6 +212,7 @@ fn every_form_of_a_piece_comes_back() {
         done.manifests_agree();
         done.every_piece_opens_alone();
         done.everything_comes_back();
+        done.restore_brings_everything_back();
     }
 }
 

@@ -25,6 +25,8 @@ mod lines;
 mod lost;
 #[path = "s3/outage.rs"]
 mod outage;
+#[path = "s3/restore.rs"]
+mod restore;
 #[path = "s3/roads.rs"]
 mod roads;
 #[path = "s3/rollback.rs"]

@@ -20,6 +20,35 @@ pub fn text(binary: &[u8]) -> Option<String> {
     Some(words?.join(","))
 }
 
+/// The binary form of what [`text`] wrote.
+pub fn binary(text: &[u8]) -> Option<Vec<u8>> {
+    let mut out = VERSION.to_vec();
+    for entry in std::str::from_utf8(text).ok()?.split(',') {
+        let (who, perm) = entry.rsplit_once(':')?;
+        let (tag, id): (u16, u32) = match who.split_once(':')? {
+            ("user", "") => (0x01, u32::MAX),
+            ("user", id) => (0x02, id.parse().ok()?),
+            ("group", "") => (0x04, u32::MAX),
+            ("group", id) => (0x08, id.parse().ok()?),
+            ("mask", "") => (0x10, u32::MAX),
+            ("other", "") => (0x20, u32::MAX),
+            _ => return None,
+        };
+        let letters = [(b'r', 4_u16), (b'w', 2), (b'x', 1)];
+        let bits = <[u8; 3]>::try_from(perm.as_bytes()).ok()?.into_iter().zip(letters);
+        let bits = bits.map(|(found, (letter, bit))| match found {
+            b'-' => Some(0),
+            found if found == letter => Some(bit),
+            _ => None,
+        });
+        let perm = bits.sum::<Option<u16>>()?;
+        out.extend_from_slice(&tag.to_le_bytes());
+        out.extend_from_slice(&perm.to_le_bytes());
+        out.extend_from_slice(&id.to_le_bytes());
+    }
+    Some(out)
+}
+
 fn entry(bytes: &[u8; 8]) -> Option<String> {
     let tag = u16::from_le_bytes([bytes[0], bytes[1]]);
     let perm = u16::from_le_bytes([bytes[2], bytes[3]]);
@@ -56,6 +85,24 @@ mod tests {
     fn every_tag_has_its_word() {
         let said = text(&bytes(BINARY)).unwrap();
         assert_eq!(said, "user::rw-,user:1000:r--,group::r--,group:5:rw-,mask::rw-,other::r--");
+        assert_eq!(binary(said.as_bytes()).unwrap(), bytes(BINARY));
+    }
+
+    #[test]
+    fn text_that_is_no_acl_is_refused() {
+        for text in [
+            "",
+            "user::rw",
+            "user:rw-",
+            "nobody::rw-",
+            "user:x:rw-",
+            "mask:1:rw-",
+            "user::rwz",
+            "user::wr-",
+            "user::rw-,",
+        ] {
+            assert_eq!(binary(text.as_bytes()), None, "{text}");
+        }
     }
 
     #[test]

@@ -3,8 +3,8 @@
 //! Written as GNU tar writes `--format=posix`, less what a restore does not need (atime, ctime) and what would make
 //! the same tree give other bytes on another day (process ids, the time of packing).
 //!
-//! The only door to the `tar` crate, of which only the header block is used: neither of its writers can archive a
-//! file that changes its size while being read.
+//! Of the `tar` crate only the header block is used, here and in [`super::reader`]: neither of its writers can archive
+//! a file that changes its size while being read.
 
 use super::{
     acl,

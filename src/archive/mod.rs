@@ -1,7 +1,8 @@
 //! From a tree to pieces: walk it in order, leave out what is excluded, cut it into plans, and pack each plan
 //! into one tar that unpacks alone.
 //!
-//! [`walk`] reads metadata once and in order; [`cut`] is pure; [`pack`] is the only writer of tars;
+//! [`walk`] reads metadata once and in order; [`cut`] is pure; [`pack`] is the only writer of tars,
+//! [`reader`] reads them again;
 //! [`manifest`] says what is inside a piece.
 
 pub mod acl;
@@ -19,5 +20,6 @@ pub mod listing;
 pub mod manifest_io;
 pub mod names;
 pub mod pack;
+pub mod reader;
 pub mod tree;
 pub mod walk;

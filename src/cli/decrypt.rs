@@ -45,7 +45,8 @@ fn passphrase(file: &Path) -> Result<Unlock, Failed> {
     Ok(Unlock::Passphrase(Secret::from_file(file).map_err(|err| Failed::of(&err))?))
 }
 
-fn configured(settings: &Settings) -> Result<Option<Unlock>, Failed> {
+/// What the configuration says that opens what was sealed.
+pub fn configured(settings: &Settings) -> Result<Option<Unlock>, Failed> {
     if let Some(file) = settings.restore.secret_key_file.clone() {
         return Ok(Some(Unlock::SecretKey { file, password: None }));
     }

@@ -12,6 +12,7 @@ mod plan;
 mod progress;
 mod rehearse;
 mod reload;
+mod restore;
 mod run;
 mod status;
 mod systemd;
@@ -77,6 +78,8 @@ pub enum Command {
     Ls(ls::Args),
     /// List every entry that was not archived clean, with the reason
     Exceptions(exceptions::Args),
+    /// Bring files back: plan, price, thaw, wait, fetch, prove, unpack
+    Restore(restore::Args),
     /// Turn downloaded objects into plain tars
     Decrypt(decrypt::Args),
     /// Print the listing of a source, as archived with every pass
@@ -151,6 +154,7 @@ impl Args {
             Command::Status(args) => status::run(&self, args),
             Command::Ls(args) => ls::run(&self, args),
             Command::Exceptions(args) => exceptions::run(&self, args),
+            Command::Restore(args) => restore::run(&self, args),
             Command::Decrypt(args) => decrypt::run(&self, args),
             Command::Tree(args) => tree::run(&self, args),
             Command::Rehearse(args) => rehearse::run(&self, args),

@@ -43,7 +43,7 @@ pub use failure::LAST_GOOD;
 pub use options::{foreseen, load, mail_options, pipeline, system_host};
 pub use running::SETTINGS_REFUSED;
 pub use systemd::own_directory;
-pub use vault::s3_options;
+pub use vault::{open_vault, s3_options};
 
 /// How long calls to a disk may take at the end of the process.
 const FAREWELL: Duration = Duration::from_secs(5);

@@ -84,6 +84,11 @@ pub(super) async fn open_now(settings: &Settings, is_known: bool) -> Result<Open
     }
 }
 
+/// Opens the vault in which everything is already, for whoever brings something back.
+pub async fn open_vault(settings: &Settings) -> Result<Arc<dyn Vault>, String> {
+    Ok(open_now(settings, true).await?.vault())
+}
+
 /// A daemon waits for a directory that is not there, until a signal ends the waiting; a run that somebody waits for
 /// only as long as it was told to.
 async fn open_directory(

@@ -1,6 +1,7 @@
 //! Turns one downloaded object into what was sealed in it: a piece into a plain tar, a manifest into JSON
 //! Lines, a listing into text. What is not proven to be whole never gets its name.
 
+use super::unpack::UnpackError;
 use crate::{
     compress,
     durable::{self, DurableError, at},
@@ -28,6 +29,8 @@ pub enum RestoreError {
     Damaged { path: PathBuf, source: io::Error },
     #[error("{0:?} has no name of ours, like 000001-a_to_b.tar.xz.gpg")]
     Name(PathBuf),
+    #[error("Cannot unpack {path:?}")]
+    Unpack { path: PathBuf, source: UnpackError },
 }
 
 impl Fateful for RestoreError {
@@ -43,7 +46,7 @@ impl Fateful for RestoreError {
             RestoreError::Disk(_) => Trouble::Staging,
             RestoreError::Decrypt { source, .. } => source.trouble(),
             RestoreError::NoKey { .. } => Trouble::Keys,
-            RestoreError::Damaged { .. } | RestoreError::Name(_) => Trouble::Internal,
+            RestoreError::Damaged { .. } | RestoreError::Name(_) | RestoreError::Unpack { .. } => Trouble::Internal,
         }
     }
 }
@@ -51,16 +54,8 @@ impl Fateful for RestoreError {
 /// Opens `file` into the directory `to`, under its name without the suffixes of what was undone. Never replaces
 /// a file. Gives the path of what came out.
 pub fn open_object(file: &Path, opener: Option<&Opener>, to: &Path) -> Result<PathBuf, RestoreError> {
-    let name = file.file_name().and_then(|name| name.to_str()).ok_or_else(|| RestoreError::Name(file.to_owned()))?;
-    let (rest, encrypted) = match name.strip_suffix(".gpg") {
-        Some(rest) => (rest, true),
-        None => (name, false),
-    };
-    let (clear_name, method) = [(".xz", Compression::Xz), (".zst", Compression::Zstd)]
-        .into_iter()
-        .find_map(|(suffix, method)| rest.strip_suffix(suffix).map(|clear| (clear, method)))
-        .unwrap_or((rest, Compression::None));
-    if clear_name == name || clear_name.is_empty() {
+    let (clear_name, form) = form(file)?;
+    if form == (Form { is_sealed: false, compression: Compression::None }) || clear_name.is_empty() {
         return Err(RestoreError::Name(file.to_owned()));
     }
     let dest = to.join(clear_name);
@@ -68,13 +63,10 @@ pub fn open_object(file: &Path, opener: Option<&Opener>, to: &Path) -> Result<Pa
     durable::create_dir(to)?;
     durable::remove(&tmp)?;
     let mut out = durable::create(&tmp)?;
-    let input = File::open(file).map_err(at("open", file))?;
-    let written = if encrypted {
-        let opener = opener.ok_or_else(|| RestoreError::NoKey { path: file.to_owned() })?;
-        decrypt(file, input, opener, method, &mut out)
-    } else {
-        decompress(file, input, method, &mut out)
-    };
+    let written = with_clear(file, form, opener, |clear| {
+        io::copy(clear, &mut out).map_err(|source| RestoreError::Damaged { path: file.to_owned(), source })?;
+        Ok(())
+    });
     let published = written.and_then(|()| Ok(durable::publish_new(&out, &tmp, &dest)?));
     if let Err(err) = published {
         durable::remove(&tmp)?;
@@ -83,43 +75,68 @@ pub fn open_object(file: &Path, opener: Option<&Opener>, to: &Path) -> Result<Pa
     Ok(dest)
 }
 
-fn decompress(
-    file: &Path,
-    input: impl Read + Send + 'static,
-    method: Compression,
-    out: &mut File,
-) -> Result<(), RestoreError> {
-    let damaged = |source| RestoreError::Damaged { path: file.to_owned(), source };
-    let mut clear = compress::reader(method, input).map_err(damaged)?;
-    io::copy(&mut clear, out).map_err(damaged)?;
-    Ok(())
+/// How an object was made, as its name says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Form {
+    pub is_sealed: bool,
+    pub compression: Compression,
 }
 
-/// Decryption pushes and decompression pulls: they meet in a bounded channel.
-fn decrypt(
+/// The name of what is inside, and how it was made.
+pub fn form(file: &Path) -> Result<(&str, Form), RestoreError> {
+    let name = file.file_name().and_then(|name| name.to_str()).ok_or_else(|| RestoreError::Name(file.to_owned()))?;
+    let (rest, is_sealed) = match name.strip_suffix(".gpg") {
+        Some(rest) => (rest, true),
+        None => (name, false),
+    };
+    let (clear_name, compression) = [(".xz", Compression::Xz), (".zst", Compression::Zstd)]
+        .into_iter()
+        .find_map(|(suffix, method)| rest.strip_suffix(suffix).map(|clear| (clear, method)))
+        .unwrap_or((rest, Compression::None));
+    Ok((clear_name, Form { is_sealed, compression }))
+}
+
+/// Hands the clear bytes of an object to `take`. They are proven to be whole when this returns `Ok`, and not before.
+pub fn with_clear<T>(
     file: &Path,
-    mut input: File,
-    opener: &Opener,
-    method: Compression,
-    out: &mut File,
-) -> Result<(), RestoreError> {
+    form: Form,
+    opener: Option<&Opener>,
+    take: impl FnOnce(&mut dyn Read) -> Result<T, RestoreError>,
+) -> Result<T, RestoreError> {
+    let mut input = File::open(file).map_err(at("open", file))?;
+    if !form.is_sealed {
+        return decompress(file, input, form.compression, take);
+    }
+    let opener = opener.ok_or_else(|| RestoreError::NoKey { path: file.to_owned() })?;
+    // Decryption pushes and decompression pulls: they meet in a bounded channel.
     let (sender, receiver) = sync_channel::<Vec<u8>>(16);
     thread::scope(|scope| {
         let decrypting = scope.spawn(move || {
             let mut pipe = PipeWriter(sender);
             opener.decrypt(&mut input, &mut pipe)
         });
-        let decompressed = decompress(file, PipeReader { receiver, chunk: Vec::new(), at: 0 }, method, out);
+        let pipe = PipeReader { receiver, chunk: Vec::new(), at: 0 };
+        let taken = decompress(file, pipe, form.compression, take);
         match decrypting.join() {
             // A broken key or a damaged file is the cause when both ends fail; but who fails only because the
             // other end has gone is not.
-            Ok(Err(source)) if source.fate() != Fate::Retry || decompressed.is_ok() => {
+            Ok(Err(source)) if source.fate() != Fate::Retry || taken.is_ok() => {
                 Err(RestoreError::Decrypt { path: file.to_owned(), source })
             }
-            Ok(_) => decompressed,
+            Ok(_) => taken,
             Err(panic) => std::panic::resume_unwind(panic),
         }
     })
+}
+
+fn decompress<T>(
+    file: &Path,
+    input: impl Read + Send + 'static,
+    method: Compression,
+    take: impl FnOnce(&mut dyn Read) -> Result<T, RestoreError>,
+) -> Result<T, RestoreError> {
+    let clear = compress::reader(method, input);
+    take(&mut clear.map_err(|source| RestoreError::Damaged { path: file.to_owned(), source })?)
 }
 
 struct PipeWriter(SyncSender<Vec<u8>>);

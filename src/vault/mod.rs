@@ -11,6 +11,8 @@ pub mod payload;
 pub mod policy;
 pub mod s3;
 
+pub use crate::price::Tier;
+
 use crate::fate::{Fate, Fateful, Trouble, Waits};
 use async_trait::async_trait;
 use payload::Payload;
@@ -266,7 +268,7 @@ pub trait Vault: Send + Sync {
     async fn delete(&self, key: &Key) -> VaultResult<()>;
 
     /// Asks for an object to be made readable for `days`, or how far that is.
-    async fn thaw(&self, key: &Key, days: u32) -> VaultResult<Thaw>;
+    async fn thaw(&self, key: &Key, days: u32, tier: Tier) -> VaultResult<Thaw>;
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use archiver::{
     staging::Stop,
     upload::Gate,
     vault::{
-        Cause, Key, Listed, ObjectSpec, Part, Receipt, Thaw, UploadId, Vault, VaultError, VaultResult,
+        Cause, Key, Listed, ObjectSpec, Part, Receipt, Thaw, Tier, UploadId, Vault, VaultError, VaultResult,
         directory::DirectoryVault,
         payload::{Pace, Payload},
     },
@@ -274,7 +274,7 @@ impl Vault for Line {
         self.over("delete", key.as_str(), self.vault.delete(key)).await
     }
 
-    async fn thaw(&self, key: &Key, days: u32) -> VaultResult<Thaw> {
-        self.over("thaw", key.as_str(), self.vault.thaw(key, days)).await
+    async fn thaw(&self, key: &Key, days: u32, tier: Tier) -> VaultResult<Thaw> {
+        self.over("thaw", key.as_str(), self.vault.thaw(key, days, tier)).await
     }
 }

@@ -19,7 +19,8 @@ pub use xattrs::Xattrs;
 
 pub use mount::{is_empty_dir, is_pseudo, mount_id, why_no_mount};
 pub(super) use mount::{is_pseudo_at, shows_the_same};
-pub(super) use stat::{Stat, stat_at, stat_fd};
+pub use stat::stat_fd;
+pub(super) use stat::{Stat, stat_at};
 
 use crate::{
     archive::entry::{Entry, Kind, Meta},
@@ -45,11 +46,11 @@ const CHUNK_LEN_MAX: usize = 4095;
 
 /// A descriptor to go down from: nothing is opened, and search permission is enough. Without O_NOFOLLOW a symlink
 /// at the end is refused as one by RESOLVE_NO_SYMLINKS; with it, it would only be no directory.
-const PASSAGE: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
+pub const PASSAGE: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 /// A directory to be listed.
 const LISTING: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 /// A hold on anything, symlinks and special files too, that opens nothing.
-const HOLD: OFlags = OFlags::PATH.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+pub const HOLD: OFlags = OFlags::PATH.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
 /// A source that cannot be walked, as a whole. It is held, and tried again.
 #[derive(Debug, thiserror::Error)]
@@ -289,19 +290,23 @@ impl Tree {
         self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Opens what is at `path`, in as many steps as the kernel's limit on paths needs.
     fn descend(&self, path: &[u8], flags: OFlags) -> Result<OwnedFd, Errno> {
-        let mut above: Option<OwnedFd> = None;
-        let mut rest = if path.is_empty() { b".".as_slice() } else { path };
-        loop {
-            let from = above.as_ref().map_or(self.root.as_fd(), AsFd::as_fd);
-            if rest.len() <= CHUNK_LEN_MAX {
-                return open_beneath(from, rest, flags);
-            }
-            let end = rest[..=CHUNK_LEN_MAX].iter().rposition(|b| *b == b'/').ok_or(Errno::NAMETOOLONG)?;
-            above = Some(open_beneath(from, &rest[..end], PASSAGE)?);
-            rest = &rest[end + 1..];
+        descend(self.root.as_fd(), path, flags)
+    }
+}
+
+/// Opens what is at `path` below `root`, in as many steps as the kernel's limit on paths needs.
+pub fn descend(root: BorrowedFd<'_>, path: &[u8], flags: OFlags) -> Result<OwnedFd, Errno> {
+    let mut above: Option<OwnedFd> = None;
+    let mut rest = if path.is_empty() { b".".as_slice() } else { path };
+    loop {
+        let from = above.as_ref().map_or(root, AsFd::as_fd);
+        if rest.len() <= CHUNK_LEN_MAX {
+            return open_beneath(from, rest, flags);
         }
+        let end = rest[..=CHUNK_LEN_MAX].iter().rposition(|b| *b == b'/').ok_or(Errno::NAMETOOLONG)?;
+        above = Some(open_beneath(from, &rest[..end], PASSAGE)?);
+        rest = &rest[end + 1..];
     }
 }
 
@@ -343,12 +348,12 @@ fn hold_in(dir: BorrowedFd<'_>, name: &[u8], entry: &Entry) -> Result<OwnedFd, O
 }
 
 /// The name under which the kernel opens again the very inode of a descriptor.
-fn proc_path(held: &OwnedFd) -> String {
+pub fn proc_path(held: &OwnedFd) -> String {
     format!("/proc/self/fd/{}", held.as_raw_fd())
 }
 
 /// Without procfs every file would look as if it had vanished.
-fn check_proc() -> Result<(), Errno> {
+pub fn check_proc() -> Result<(), Errno> {
     let proc = rustix::fs::openat(CWD, c"/proc/self/fd", PASSAGE, Mode::empty())?;
     if mount::is_procfs(proc.as_fd())? { Ok(()) } else { Err(Errno::NOSYS) }
 }

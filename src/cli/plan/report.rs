@@ -6,7 +6,7 @@ use crate::{
     durable,
     path::escape,
     pipeline::{Forecast, SourceSpec},
-    price::{Prices, Stock, Thaw},
+    price::{Prices, Stock, Tier},
     staging,
     units::{Bandwidth, ByteSize, Seconds},
     upload::part_size,
@@ -228,7 +228,7 @@ fn upload_time(settings: &Settings, link: Option<Bandwidth>, bytes: u64) -> Opti
 
 fn money(prices: &Prices, stock: &Stock) -> Money {
     let back = |thaw| prices.restore(stock, thaw, COPY_DAYS);
-    let (bulk, standard) = (back(Thaw::Bulk), back(Thaw::Standard));
+    let (bulk, standard) = (back(Tier::Bulk), back(Tier::Standard));
     Money {
         currency: "USD",
         date: prices.date.to_string(),

@@ -4,7 +4,7 @@ use super::super::{Gate, Ledger, LedgerError};
 use crate::{
     fate::Fate,
     vault::{
-        Cause, Crc64, Key, Listed, ObjectSpec, Part, Receipt, Thaw, UploadId, Vault, VaultError, VaultResult,
+        Cause, Crc64, Key, Listed, ObjectSpec, Part, Receipt, Thaw, Tier, UploadId, Vault, VaultError, VaultResult,
         directory::DirectoryVault, payload::Payload,
     },
 };
@@ -180,8 +180,8 @@ impl Vault for Faulty {
         self.inner.delete(key).await
     }
 
-    async fn thaw(&self, key: &Key, days: u32) -> VaultResult<Thaw> {
-        self.inner.thaw(key, days).await
+    async fn thaw(&self, key: &Key, days: u32, tier: Tier) -> VaultResult<Thaw> {
+        self.inner.thaw(key, days, tier).await
     }
 }
 

@@ -1,7 +1,7 @@
 //! Promises about whole objects.
 
 use super::{KEPT, Subject, assert_holds, cause, key, noise, payload, put, spec};
-use crate::vault::{Cause, KEY_LEN_MAX, ObjectSpec, Thaw, UploadId, checksum::crc64, payload::Payload};
+use crate::vault::{Cause, KEY_LEN_MAX, ObjectSpec, Thaw, Tier, UploadId, checksum::crc64, payload::Payload};
 use tokio::task::JoinSet;
 
 pub async fn what_is_put_is_found(subject: &Subject) {
@@ -11,7 +11,7 @@ pub async fn what_is_put_is_found(subject: &Subject) {
     assert_holds(&*(subject.open)(), "host/a.gpg", b"hello").await;
     let listed = vault.list("", None, 10).await.expect(KEPT);
     assert_eq!(listed.iter().map(|one| (one.key.as_str(), one.size)).collect::<Vec<_>>(), [("host/a.gpg", 5)]);
-    assert_eq!(vault.thaw(&key("host/a.gpg"), 1).await.expect(KEPT), Thaw::Ready);
+    assert_eq!(vault.thaw(&key("host/a.gpg"), 1, Tier::Bulk).await.expect(KEPT), Thaw::Ready);
     assert_eq!(vault.uploads("").await.expect(KEPT), []);
 }
 
@@ -80,7 +80,7 @@ pub async fn nothing_is_told_as_nothing(subject: &Subject) {
         let key = key(name);
         assert_eq!(vault.head(&key).await.expect(KEPT), None, "{name}");
         assert_eq!(cause(vault.get_range(&key, 0, 1).await), Some(Cause::Gone), "{name}");
-        assert_eq!(cause(vault.thaw(&key, 1).await), Some(Cause::Gone), "{name}");
+        assert_eq!(cause(vault.thaw(&key, 1, Tier::Bulk).await), Some(Cause::Gone), "{name}");
         vault.delete(&key).await.expect(KEPT);
     }
     assert_eq!(vault.list("c", None, 10).await.expect(KEPT), []);

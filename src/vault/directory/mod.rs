@@ -33,7 +33,8 @@ mod upload;
 mod tests;
 
 use super::{
-    Cause, Key, Listed, ObjectSpec, Part, Receipt, Thaw, UploadId, Vault, VaultError, VaultResult, payload::Payload,
+    Cause, Key, Listed, ObjectSpec, Part, Receipt, Thaw, Tier, UploadId, Vault, VaultError, VaultResult,
+    payload::Payload,
 };
 use async_trait::async_trait;
 use failure::Failure;
@@ -190,7 +191,7 @@ impl Vault for DirectoryVault {
         self.run("delete", key, move |place, _| object::delete(place, &of)).await
     }
 
-    async fn thaw(&self, key: &Key, _days: u32) -> VaultResult<Thaw> {
+    async fn thaw(&self, key: &Key, _days: u32, _tier: Tier) -> VaultResult<Thaw> {
         let of = key.clone();
         self.run("thaw", key, move |place, _| object::open(place, &of)?.map(|_| Thaw::Ready).ok_or(Failure::Gone)).await
     }

@@ -100,7 +100,7 @@ async fn causes(vault: &DirectoryVault) -> Vec<Option<Cause>> {
         cause(vault.get_range(&key, 0, 1).await),
         cause(vault.list("", None, 10).await),
         cause(vault.delete(&key).await),
-        cause(vault.thaw(&key, 1).await),
+        cause(vault.thaw(&key, 1, Tier::Bulk).await),
     ]
 }
 

@@ -22,7 +22,9 @@ mod uploads;
 #[cfg(test)]
 mod tests;
 
-use super::{Cause, Key, Listed, ObjectSpec, Part, Receipt, Thaw, UploadId, Vault, VaultResult, payload::Payload};
+use super::{
+    Cause, Key, Listed, ObjectSpec, Part, Receipt, Thaw, Tier, UploadId, Vault, VaultResult, payload::Payload,
+};
 use crate::fate::Waits;
 use async_trait::async_trait;
 use aws_sdk_s3::{
@@ -363,7 +365,7 @@ impl Vault for S3Vault {
         }
     }
 
-    async fn thaw(&self, key: &Key, days: u32) -> VaultResult<Thaw> {
-        self.restore_object(key, days).await.map_err(|failure| failure.of(Call::THAW.attempt, key))
+    async fn thaw(&self, key: &Key, days: u32, tier: Tier) -> VaultResult<Thaw> {
+        self.restore_object(key, days, tier).await.map_err(|failure| failure.of(Call::THAW.attempt, key))
     }
 }

@@ -4,7 +4,7 @@ use super::{
     Lacks, S3Vault, Wanted, body,
     failure::{Call, Failure},
 };
-use crate::vault::{Cause, Crc64, Key, Listed, ObjectSpec, Receipt, Thaw, payload::Payload};
+use crate::vault::{self, Cause, Crc64, Key, Listed, ObjectSpec, Receipt, Thaw, payload::Payload};
 use aws_sdk_s3::{
     operation::head_object::HeadObjectOutput,
     types::{
@@ -205,14 +205,18 @@ impl S3Vault {
         self.answer(Call::DELETE, self.patience.silence, request.send()).await.map(drop)
     }
 
-    pub(super) async fn restore_object(&self, key: &Key, days: u32) -> Result<Thaw, Failure> {
+    pub(super) async fn restore_object(&self, key: &Key, days: u32, tier: vault::Tier) -> Result<Thaw, Failure> {
         let head = self.look_at(key).await?;
         let class = head.storage_class().map_or(STANDARD, StorageClass::as_str);
         match thaw(class, head.restore()) {
             Thaw::Frozen => {}
             thaw => return Ok(thaw),
         }
-        let tier = GlacierJobParameters::builder().tier(Tier::Bulk).build();
+        let tier = match tier {
+            vault::Tier::Bulk => Tier::Bulk,
+            vault::Tier::Standard => Tier::Standard,
+        };
+        let tier = GlacierJobParameters::builder().tier(tier).build();
         let tier = tier.map_err(|err| Failure::Mismatch(err.to_string()))?;
         let wanted = RestoreRequest::builder().days(days as i32).glacier_job_parameters(tier).build();
         let request = self

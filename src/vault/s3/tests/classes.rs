@@ -34,18 +34,18 @@ async fn what_is_frozen_is_thawed_and_freezes_again() {
     let vault = server.vault().await;
     put(&vault, "frozen", b"deep", "DEEP_ARCHIVE").await.unwrap();
     put(&vault, "standard", b"now", "STANDARD").await.unwrap();
-    assert_eq!(vault.thaw(&key("standard"), 1).await.unwrap(), Thaw::Ready);
+    assert_eq!(vault.thaw(&key("standard"), 1, Tier::Bulk).await.unwrap(), Thaw::Ready);
     let listed = async || vault.list("", None, 10).await.unwrap().iter().map(|one| one.thaw).collect::<Vec<_>>();
     assert_eq!(listed().await, [Thaw::Frozen, Thaw::Ready]);
     let refused = vault.get_range(&key("frozen"), 0, 4).await.unwrap_err();
     assert_eq!(refused.cause, Cause::Permission);
     for _ in 0..2 {
-        assert_eq!(vault.thaw(&key("frozen"), 2).await.unwrap(), Thaw::Ongoing);
+        assert_eq!(vault.thaw(&key("frozen"), 2, Tier::Bulk).await.unwrap(), Thaw::Ongoing);
     }
     assert_eq!(listed().await, [Thaw::Ongoing, Thaw::Ready]);
     server.double.clock().advance(Duration::from_secs(48 * 3_600 + 1));
     // The double's clock is ahead of ours now, as a server's may be; thawing is what matters here.
-    assert_eq!(vault.thaw(&key("frozen"), 2).await.unwrap(), Thaw::Ready);
+    assert_eq!(vault.thaw(&key("frozen"), 2, Tier::Bulk).await.unwrap(), Thaw::Ready);
     assert_eq!(vault.get_range(&key("frozen"), 0, 4).await.unwrap(), b"deep");
     server.double.clock().advance(Duration::from_secs(3 * 86_400));
     assert!(vault.get_range(&key("frozen"), 0, 4).await.is_err());

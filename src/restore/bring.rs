@@ -1,0 +1,225 @@
+//! Brings pieces back, one after the other in walk order: all are thawed at once, each is fetched when it can be
+//! read, opened, unpacked, and removed from the disk again. A piece that is lost or damaged costs its own members only.
+
+use super::{
+    fetch::{FetchError, Object, fetch, patiently},
+    open::{Form, RestoreError, form, with_clear},
+    unpack::{UnpackError, Unpacker},
+};
+use crate::{
+    catalog::PieceRow,
+    durable::{self, DurableError, at},
+    encrypt::{EncryptError, Opener},
+    fate::Chain,
+    pipeline::{local_manifest, read_manifest},
+    price::Tier,
+    vault::{Cause, Key, KeyError, Thaw, Vault, VaultError},
+};
+use std::{
+    fs::File,
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+use tokio::runtime::Handle;
+
+/// How often it is asked whether a piece has thawed: soon at first, then as often as makes sense for hours.
+const POLL_FIRST: Duration = Duration::from_secs(1);
+const POLL_LONGEST: Duration = Duration::from_secs(300);
+
+/// One piece that is to come back.
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    pub object: Object,
+    pub manifest_key: Key,
+    /// Where its manifest is on this host, if it is.
+    pub local_manifest: PathBuf,
+}
+
+impl Wanted {
+    /// `None`: it is not in the vault yet.
+    pub fn of(row: &PieceRow, state: &Path) -> Result<Option<Wanted>, KeyError> {
+        let (Some(sealed), Some(delivered)) = (&row.sealed, &row.delivered) else { return Ok(None) };
+        Ok(Some(Wanted {
+            object: Object { key: delivered.key.parse()?, size: sealed.size, sha256: sealed.sha256.clone() },
+            manifest_key: delivered.manifest_key.parse()?,
+            local_manifest: local_manifest(state, row.name()),
+        }))
+    }
+}
+
+/// What is going on, for whoever waits.
+pub enum News<'a> {
+    /// Asked for, and not there yet.
+    Thawing(&'a Key),
+    Fetching {
+        key: &'a Key,
+        size: u64,
+    },
+    Came(u64),
+    Unpacking(&'a Key),
+    /// A piece of which nothing, or not all, came.
+    Lost {
+        key: &'a Key,
+        why: String,
+    },
+}
+
+pub struct Bringing<'a> {
+    pub vault: Arc<dyn Vault>,
+    pub runtime: Handle,
+    pub opener: Option<&'a Opener>,
+    /// Where pieces lie between being fetched and being unpacked.
+    pub staging: PathBuf,
+    /// What it may hold, bytes.
+    pub cap: u64,
+    pub tier: Tier,
+    pub days: u32,
+    pub tell: &'a dyn Fn(News<'_>),
+}
+
+/// What ends a restore. Begun again, it goes on.
+#[derive(Debug, thiserror::Error)]
+pub enum BringError {
+    #[error(transparent)]
+    Fetch(#[from] FetchError),
+    #[error(transparent)]
+    Restore(#[from] RestoreError),
+}
+
+impl From<VaultError> for BringError {
+    fn from(err: VaultError) -> BringError {
+        BringError::Fetch(err.into())
+    }
+}
+
+impl From<DurableError> for BringError {
+    fn from(err: DurableError) -> BringError {
+        BringError::Fetch(err.into())
+    }
+}
+
+impl Bringing<'_> {
+    /// Gives how many pieces were lost or damaged.
+    pub fn run(&self, pieces: &[Wanted], unpacker: &mut Unpacker<'_>) -> Result<u64, BringError> {
+        if let Some(Object { key, size, .. }) =
+            pieces.iter().map(|piece| &piece.object).find(|object| object.size > self.cap)
+        {
+            return Err(FetchError::Cap { key: key.clone(), size: *size, cap: self.cap }.into());
+        }
+        durable::create_dir(&self.staging)?;
+        let lock = File::open(&self.staging).map_err(at("open", &self.staging))?;
+        lock.try_lock().map_err(|_| FetchError::InUse(self.staging.clone()))?;
+        for piece in pieces {
+            if let Err(err) = self.thaw(&piece.object.key)
+                && err.cause != Cause::Gone
+            {
+                return Err(err.into());
+            }
+        }
+        let mut lost = 0;
+        for piece in pieces {
+            let manifest = self.manifest(piece)?;
+            if let Err(why) = self.bring(piece, &manifest, unpacker)? {
+                lost += 1;
+                (self.tell)(News::Lost { key: &piece.object.key, why });
+            }
+        }
+        Ok(lost)
+    }
+
+    /// `Err(why)`: this piece is lost, or damaged; what did not come of it was told.
+    fn bring(
+        &self,
+        piece: &Wanted,
+        manifest: &Path,
+        unpacker: &mut Unpacker<'_>,
+    ) -> Result<Result<(), String>, BringError> {
+        let key = &piece.object.key;
+        let file = self.staging.join(key.as_str());
+        let mut fetched = self.fetch(&piece.object, &file);
+        if matches!(fetched, Err(FetchError::Digest(_))) {
+            // What came before an interruption may have been the part that is wrong.
+            fetched = self.fetch(&piece.object, &file);
+        }
+        match fetched {
+            Err(err) if err.is_of_object() => {
+                durable::remove(&file)?;
+                let lost = unpacker.lost(manifest);
+                lost.map_err(|source| RestoreError::Unpack { path: manifest.to_owned(), source })?;
+                return Ok(Err(Chain(&err).to_string()));
+            }
+            fetched => fetched?,
+        }
+        (self.tell)(News::Unpacking(key));
+        let (_, form) = form(&file)?;
+        let unpacked = with_clear(&file, form, self.opener, |clear| {
+            let unpacked = unpacker.piece(&mut *clear, manifest);
+            if !matches!(unpacked, Err(UnpackError::Target(_))) {
+                // Only the end tells whether all of it was as it had been sealed.
+                let _ = io::copy(clear, &mut io::sink());
+            }
+            unpacked.map_err(|source| RestoreError::Unpack { path: file.clone(), source })
+        });
+        match unpacked {
+            Err(err @ RestoreError::Unpack { source: UnpackError::Target(_), .. }) => Err(err.into()),
+            Err(err @ (RestoreError::NoKey { .. } | RestoreError::Disk(_))) => Err(err.into()),
+            Err(RestoreError::Decrypt { path, source }) if is_of_key(&source) => {
+                Err(RestoreError::Decrypt { path, source }.into())
+            }
+            unpacked => {
+                durable::remove(&file)?;
+                Ok(unpacked.map_err(|err| Chain(&err).to_string()))
+            }
+        }
+    }
+
+    fn thaw(&self, key: &Key) -> Result<Thaw, VaultError> {
+        self.runtime.block_on(patiently(|| self.vault.thaw(key, self.days, self.tier)))
+    }
+
+    fn fetch(&self, object: &Object, file: &Path) -> Result<(), FetchError> {
+        let mut wait = POLL_FIRST;
+        while self.thaw(&object.key)? != Thaw::Ready {
+            (self.tell)(News::Thawing(&object.key));
+            self.runtime.block_on(async { tokio::time::sleep(wait).await });
+            wait = (wait * 2).min(POLL_LONGEST);
+        }
+        (self.tell)(News::Fetching { key: &object.key, size: object.size });
+        let came = |bytes| (self.tell)(News::Came(bytes));
+        self.runtime.block_on(fetch(&self.vault, object, file, &came))
+    }
+
+    /// The manifest of a piece, as it lies on this host; where it does not, as the vault has it.
+    fn manifest(&self, piece: &Wanted) -> Result<PathBuf, BringError> {
+        if read_manifest(&piece.local_manifest).is_ok() {
+            return Ok(piece.local_manifest.clone());
+        }
+        let key = &piece.manifest_key;
+        let held = self.runtime.block_on(patiently(|| self.vault.head(key)))?;
+        let gone = || VaultError::new("find", key, Cause::Gone, "there is no such object");
+        let size = held.ok_or_else(gone)?.size;
+        let bytes = self.runtime.block_on(patiently(|| self.vault.get_range(key, 0, size)))?;
+        let sealed = self.staging.join(key.as_str());
+        durable::create_dir(sealed.parent().expect("a key has a directory"))?;
+        durable::write(&sealed, &bytes)?;
+        let (_, Form { is_sealed, .. }) = form(&sealed)?;
+        // As it lies on a host: compressed, but not sealed.
+        let plain = Form { is_sealed, compression: crate::name::Compression::None };
+        let mut clear = Vec::new();
+        with_clear(&sealed, plain, self.opener, |bytes| {
+            bytes.read_to_end(&mut clear).map_err(|source| RestoreError::Damaged { path: sealed.clone(), source })?;
+            Ok(())
+        })?;
+        let manifest = sealed.with_extension("clear");
+        durable::write(&manifest, &clear)?;
+        durable::remove(&sealed)?;
+        Ok(manifest)
+    }
+}
+
+/// What the vault has is what was sealed, by its digest: then it is the key that is wrong.
+fn is_of_key(err: &EncryptError) -> bool {
+    matches!(err, EncryptError::Key(_) | EncryptError::NoKey { .. })
+}

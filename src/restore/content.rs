@@ -1,0 +1,127 @@
+//! The content of files: out of a tar onto the disk, with its digest.
+
+use crate::archive::{
+    header::{BLOCK, padded},
+    holes::{self, Extent},
+    reader::{TarError, TarMember, TarReader},
+};
+use sha2::{Digest, Sha256};
+use std::{
+    fs::File,
+    io::{self, Read},
+    os::unix::fs::FileExt,
+};
+
+const COPY_LEN: usize = 1 << 20;
+/// Longest map of a sparse file, bytes: as many regions as are ever written.
+const MAP_LEN_MAX: usize = 64 << 20;
+
+#[derive(Debug, thiserror::Error)]
+pub enum ContentError {
+    #[error(transparent)]
+    Tar(#[from] TarError),
+    #[error("Cannot read what came back")]
+    Read(#[source] io::Error),
+    #[error("Cannot write what came back")]
+    Write(#[source] io::Error),
+}
+
+/// Writes the content of a member from `start` on, holes as holes. The digest, in hexadecimal, of all that the hasher
+/// has seen, and how many bytes were written.
+pub fn copy(
+    tar: &mut TarReader<impl Read>,
+    found: &TarMember,
+    (file, start): (&File, u64),
+    hasher: &mut Sha256,
+) -> Result<(String, u64), ContentError> {
+    let size = found.size();
+    let extents = match found.sparse {
+        Some(_) => map(tar, found)?,
+        None => vec![Extent { offset: 0, len: size }],
+    };
+    let (mut at, mut written) = (0, 0);
+    let mut buffer = vec![0; COPY_LEN.min(size as usize)];
+    for extent in &extents {
+        hash_zeros(hasher, extent.offset - at);
+        at = extent.end();
+        let (mut offset, mut left) = (start + extent.offset, extent.len);
+        while left > 0 {
+            let most = left.min(COPY_LEN as u64) as usize;
+            let len = tar.read(&mut buffer[..most]).map_err(ContentError::Read)?;
+            if len == 0 {
+                return Err(ContentError::Read(io::ErrorKind::UnexpectedEof.into()));
+            }
+            hasher.update(&buffer[..len]);
+            file.write_all_at(&buffer[..len], offset).map_err(ContentError::Write)?;
+            (offset, left) = (offset + len as u64, left - len as u64);
+            written += len as u64;
+        }
+    }
+    hash_zeros(hasher, size - at);
+    file.set_len(start + size).map_err(ContentError::Write)?;
+    Ok((hex(hasher.clone().finalize()), written))
+}
+
+/// The regions with data of a sparse member, from the map at the head of its data.
+fn map(tar: &mut TarReader<impl Read>, found: &TarMember) -> Result<Vec<Extent>, ContentError> {
+    let damaged = || TarError::Foreign { at: found.offset, why: "the map of a sparse file is damaged" };
+    let mut text = Vec::new();
+    let mut lines_due = 1;
+    loop {
+        let mut block = [0; BLOCK as usize];
+        tar.read_exact(&mut block).map_err(ContentError::Read)?;
+        text.extend_from_slice(&block);
+        let ends = text.iter().filter(|byte| **byte == b'\n').count();
+        if lines_due == 1 && ends > 0 {
+            let first = text.split(|byte| *byte == b'\n').next().and_then(|line| std::str::from_utf8(line).ok());
+            let count: usize = first.and_then(|line| line.parse().ok()).ok_or_else(damaged)?;
+            lines_due = count.checked_mul(2).and_then(|lines| lines.checked_add(1)).ok_or_else(damaged)?;
+        }
+        if lines_due > 1 && ends >= lines_due || lines_due == 1 && ends == 1 {
+            break;
+        }
+        if text.len() > MAP_LEN_MAX {
+            return Err(damaged().into());
+        }
+    }
+    let extents = holes::read_map(text.as_slice()).map_err(|_| damaged())?;
+    let mut at = 0;
+    for extent in &extents {
+        let end = extent.offset.checked_add(extent.len).ok_or_else(damaged)?;
+        if extent.offset < at || end > found.size() {
+            return Err(damaged().into());
+        }
+        at = end;
+    }
+    let stored: u64 = extents.iter().map(|extent| extent.len).sum();
+    if found.stored.checked_sub(text.len() as u64).is_none_or(|len| len != stored && len != padded(stored)) {
+        return Err(damaged().into());
+    }
+    Ok(extents)
+}
+
+fn hash_zeros(hasher: &mut Sha256, mut len: u64) {
+    static ZEROS: [u8; 1 << 16] = [0; 1 << 16];
+    while len > 0 {
+        let part = len.min(ZEROS.len() as u64);
+        hasher.update(&ZEROS[..part as usize]);
+        len -= part;
+    }
+}
+
+pub fn hex(digest: impl AsRef<[u8]>) -> String {
+    digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// SHA-256 of a file, in hexadecimal.
+pub fn sha256(file: &File) -> io::Result<String> {
+    let (mut hasher, mut buffer, mut at) = (Sha256::new(), vec![0; COPY_LEN], 0);
+    loop {
+        let len = file.read_at(&mut buffer, at)?;
+        if len == 0 {
+            return Ok(hex(hasher.finalize()));
+        }
+        hasher.update(&buffer[..len]);
+        at += len as u64;
+    }
+}

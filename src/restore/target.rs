@@ -1,0 +1,368 @@
+//! The directory that a restore fills. Everything in it is reached from the descriptor of its root, downward only and
+//! never through a symlink, so that nothing an archive says can lead outside. Files get their names when they are
+//! whole; nothing that is there is written to, and it is replaced only where that was asked for.
+//!
+//! Members come in walk order, so a directory is complete when something comes that is not below it: it gets its
+//! mode, owner and times then, and memory does not grow with the number of directories.
+
+use crate::{
+    archive::{
+        acl,
+        entry::Kind,
+        reader::TarMember,
+        tree::{HOLD, PASSAGE, check_proc, descend, proc_path, stat_fd},
+    },
+    path::SourcePath,
+};
+use rustix::{
+    fd::{AsFd, OwnedFd},
+    fs::{AtFlags, CWD, FileType, Gid, Mode, OFlags, Timespec, Timestamps, Uid, XattrFlags},
+    io::{Errno, retry_on_intr},
+};
+use std::{
+    fs::File,
+    io,
+    path::{Path, PathBuf},
+};
+
+/// A directory that was made and is not complete has it, so that a restore that is begun again knows it.
+const INCOMPLETE: &str = "user.archiver.incomplete";
+/// Until a directory is complete nobody else looks into it.
+const PRIVATE_DIR: Mode = Mode::RWXU;
+const PRIVATE_FILE: Mode = Mode::RUSR.union(Mode::WUSR);
+
+#[derive(Debug, thiserror::Error)]
+pub enum TargetError {
+    #[error("Cannot open the directory {path:?}, in which what comes back is to be put")]
+    Open { path: PathBuf, source: io::Error },
+    #[error("Cannot write below {path:?}")]
+    Write { path: PathBuf, source: io::Error },
+}
+
+/// Why one entry is not as it was.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Wrong {
+    #[error("something else is there already; --overwrite replaces it")]
+    Exists,
+    #[error("there is a directory in its place, or none above it")]
+    InTheWay,
+    #[error("its content is not what was archived")]
+    Damaged,
+    #[error("it is missing in what the vault gave back")]
+    Missing,
+    #[error("the file of which it is another name did not come back")]
+    NoOriginal,
+    #[error("it is in place, but {0}")]
+    Metadata(String),
+    #[error("it cannot be made: {0}")]
+    Cannot(String),
+}
+
+/// What became of an entry.
+pub type Placed = Result<(), Wrong>;
+
+/// A directory in which something is being put, and what it is to be when it is complete; `None`: it was there before.
+struct Above {
+    path: SourcePath,
+    finish: Option<TarMember>,
+}
+
+pub struct Target {
+    path: PathBuf,
+    root: OwnedFd,
+    overwrite: bool,
+    /// Owners can be set.
+    is_root: bool,
+    above: Vec<Above>,
+    /// The directory in which something was put last.
+    parent: Option<(SourcePath, OwnedFd)>,
+}
+
+/// A file of which nobody knows yet.
+pub struct Unnamed(File);
+
+impl Unnamed {
+    pub fn file(&self) -> &File {
+        &self.0
+    }
+}
+
+impl Target {
+    /// Opens the directory, and makes it where there is none.
+    pub fn open(path: &Path, overwrite: bool) -> Result<Target, TargetError> {
+        let fail = |source: io::Error| TargetError::Open { path: path.to_owned(), source };
+        check_proc().map_err(|errno| fail(errno.into()))?;
+        std::fs::create_dir_all(path).map_err(fail)?;
+        let root = retry_on_intr(|| rustix::fs::openat(CWD, path, PASSAGE, Mode::empty()));
+        Ok(Target {
+            path: path.to_owned(),
+            root: root.map_err(|errno| fail(errno.into()))?,
+            overwrite,
+            is_root: rustix::process::geteuid().is_root(),
+            above: Vec::new(),
+            parent: None,
+        })
+    }
+
+    /// Whether this directory was begun, and is not complete.
+    pub fn is_open(&self, dir: &SourcePath) -> bool {
+        self.above.iter().any(|above| above.path == *dir)
+    }
+
+    /// Directories of which this is not a part any more are complete.
+    pub fn enter(&mut self, path: &SourcePath, wrong: &mut dyn FnMut(&SourcePath, Wrong)) {
+        while let Some(above) = self.above.pop_if(|above| !path.is_within(&above.path)) {
+            self.complete(above, wrong);
+        }
+    }
+
+    /// All is there: the last directories are complete, and all of it is on the disk.
+    pub fn finish(mut self, wrong: &mut dyn FnMut(&SourcePath, Wrong)) -> Result<(), TargetError> {
+        while let Some(above) = self.above.pop() {
+            self.complete(above, wrong);
+        }
+        let fail = |source| self.failed(source);
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let dir = rustix::fs::openat(&self.root, c".", flags, Mode::empty()).map_err(|errno| fail(errno.into()))?;
+        rustix::fs::syncfs(dir).map_err(|errno| fail(errno.into()))
+    }
+
+    fn complete(&mut self, above: Above, wrong: &mut dyn FnMut(&SourcePath, Wrong)) {
+        let Some(member) = above.finish else { return };
+        let held = descend(self.root.as_fd(), above.path.as_bytes(), HOLD);
+        let done = held.map_err(cannot).and_then(|held| {
+            let dressed = self.dress(&held, &member);
+            // Last, so that after a kill it is known what was not done. Only who may write may remove it.
+            if let Err(Errno::ACCESS | Errno::PERM) = rustix::fs::removexattr(proc_path(&held), INCOMPLETE) {
+                open_up(&held);
+                let _ = rustix::fs::removexattr(proc_path(&held), INCOMPLETE);
+                let mode = Mode::from_raw_mode(member.mode);
+                let _ = rustix::fs::chmodat(CWD, proc_path(&held), mode, AtFlags::empty());
+            }
+            dressed
+        });
+        if let Err(why) = done {
+            wrong(&above.path, why);
+        }
+    }
+
+    pub fn dir(&mut self, path: &SourcePath, member: &TarMember) -> Placed {
+        let made = match path.parent() {
+            // The root is the directory that was asked for: it becomes that of the source if there was nothing in it.
+            None => {
+                let is_ours = is_empty(&self.root).map_err(cannot)? || is_incomplete(&self.root);
+                if is_ours {
+                    set_incomplete(&self.root);
+                }
+                is_ours || self.overwrite
+            }
+            Some(parent) => {
+                let name = path.name();
+                let dir = self.parent(&parent)?;
+                let made = rustix::fs::mkdirat(dir, name, PRIVATE_DIR);
+                let held = descend(self.root.as_fd(), path.as_bytes(), PASSAGE);
+                match (made, held) {
+                    (Ok(()), Ok(held)) => {
+                        set_incomplete(&held);
+                        true
+                    }
+                    (Err(Errno::EXIST), Ok(held)) if is_incomplete(&held) || is_fresh(&held) => {
+                        set_incomplete(&held);
+                        open_up(&held);
+                        true
+                    }
+                    (Err(Errno::EXIST), Ok(_)) => self.overwrite,
+                    (Err(Errno::EXIST), Err(_)) => return Err(Wrong::InTheWay),
+                    (Err(errno), _) | (Ok(()), Err(errno)) => return Err(cannot(errno)),
+                }
+            }
+        };
+        self.above.push(Above { path: path.clone(), finish: made.then(|| member.clone()) });
+        Ok(())
+    }
+
+    fn parent(&mut self, path: &SourcePath) -> Result<&OwnedFd, Wrong> {
+        if self.parent.as_ref().is_none_or(|(last, _)| last != path) {
+            let opened = descend(self.root.as_fd(), path.as_bytes(), PASSAGE);
+            let opened = opened.map_err(|errno| match errno {
+                Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::XDEV => Wrong::InTheWay,
+                errno => cannot(errno),
+            })?;
+            self.parent = Some((path.clone(), opened));
+        }
+        let (_, opened) = self.parent.as_ref().expect("it was set just now");
+        Ok(opened)
+    }
+
+    fn parent_of(&mut self, path: &SourcePath) -> Result<&OwnedFd, Wrong> {
+        let parent = path.parent().ok_or(Wrong::InTheWay)?;
+        self.parent(&parent)
+    }
+
+    /// What is there under this name, held.
+    pub fn there(&mut self, path: &SourcePath) -> Option<OwnedFd> {
+        let dir = self.parent_of(path).ok()?;
+        rustix::fs::openat(dir, path.name(), HOLD, Mode::empty()).ok()
+    }
+
+    /// A new file on the disk of its directory.
+    pub fn unnamed(&mut self, path: &SourcePath) -> Result<Unnamed, Wrong> {
+        let dir = self.parent_of(path)?;
+        let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
+        let made = retry_on_intr(|| rustix::fs::openat(dir, c".", flags, PRIVATE_FILE));
+        Ok(Unnamed(File::from(made.map_err(cannot)?)))
+    }
+
+    /// Gives a complete file its metadata and its name.
+    pub fn name(&mut self, file: &Unnamed, path: &SourcePath, member: &TarMember) -> Placed {
+        let held = OwnedFd::from(file.0.try_clone().map_err(|err| Wrong::Cannot(err.to_string()))?);
+        let dressed = self.dress(&held, member);
+        self.link(&held, path)?;
+        dressed
+    }
+
+    /// A complete file with its metadata, which has no name yet.
+    pub fn dressed(&self, file: &Unnamed, member: &TarMember) -> Result<OwnedFd, Wrong> {
+        let held = OwnedFd::from(file.0.try_clone().map_err(|err| Wrong::Cannot(err.to_string()))?);
+        self.dress(&held, member)?;
+        Ok(held)
+    }
+
+    /// Whether a node is there that is the same but for its metadata.
+    pub fn is_same_node(&mut self, path: &SourcePath, member: &TarMember) -> bool {
+        let Some(held) = self.there(path) else { return false };
+        let Ok(stat) = stat_fd(held.as_fd()) else { return false };
+        let has_target =
+            || rustix::fs::readlinkat(&held, c"", Vec::new()).is_ok_and(|link| link.as_bytes() == member.link);
+        stat.meta.kind == member.kind && stat.meta.rdev == member.rdev && (member.kind != Kind::Symlink || has_target())
+    }
+
+    pub fn is_same_inode(&mut self, held: &OwnedFd, path: &SourcePath) -> bool {
+        let Some(there) = self.there(path) else { return false };
+        let (one, other) = (stat_fd(held.as_fd()), stat_fd(there.as_fd()));
+        one.is_ok_and(|one| other.is_ok_and(|other| one.meta.is_same_inode(&other.meta)))
+    }
+
+    /// What is at this path, held, wherever it was put.
+    pub fn there_at(&self, path: &SourcePath) -> Option<OwnedFd> {
+        descend(self.root.as_fd(), path.as_bytes(), HOLD).ok()
+    }
+
+    pub fn failed(&self, source: io::Error) -> TargetError {
+        TargetError::Write { path: self.path.clone(), source }
+    }
+
+    /// Another name of what is held.
+    pub fn link(&mut self, held: &OwnedFd, path: &SourcePath) -> Placed {
+        let from = proc_path(held);
+        self.make(path, |dir, name| rustix::fs::linkat(CWD, &*from, dir, name, AtFlags::SYMLINK_FOLLOW))
+    }
+
+    /// Everything that has no content.
+    pub fn node(&mut self, path: &SourcePath, member: &TarMember) -> Placed {
+        let kind = match member.kind {
+            Kind::Fifo => Some(FileType::Fifo),
+            Kind::CharDevice => Some(FileType::CharacterDevice),
+            Kind::BlockDevice => Some(FileType::BlockDevice),
+            _ => None,
+        };
+        self.make(path, |dir, name| match kind {
+            Some(kind) => rustix::fs::mknodat(dir, name, kind, PRIVATE_FILE, member.rdev),
+            None => rustix::fs::symlinkat(&*member.link, dir, name),
+        })?;
+        let held = self.there(path).ok_or(Wrong::InTheWay)?;
+        self.dress(&held, member)
+    }
+
+    /// Makes an entry that is not there, or replaces one where that was asked for.
+    fn make(&mut self, path: &SourcePath, make: impl Fn(&OwnedFd, &[u8]) -> Result<(), Errno>) -> Placed {
+        let overwrite = self.overwrite;
+        let (dir, name) = (self.parent_of(path)?, path.name());
+        match make(dir, name) {
+            Err(Errno::EXIST) if overwrite => match rustix::fs::unlinkat(dir, name, AtFlags::empty()) {
+                Ok(()) => make(dir, name).map_err(cannot),
+                Err(Errno::ISDIR | Errno::PERM) => Err(Wrong::InTheWay),
+                Err(errno) => Err(cannot(errno)),
+            },
+            Err(Errno::EXIST) => Err(Wrong::Exists),
+            made => made.map_err(cannot),
+        }
+    }
+
+    /// Owner, attributes, mode and times, in the order in which none undoes another. All that can be set is set.
+    fn dress(&self, held: &OwnedFd, member: &TarMember) -> Placed {
+        let path = proc_path(held);
+        let mut failed: Option<String> = None;
+        let mut note = |what: &str, done: Result<(), Errno>| {
+            if let Err(errno) = done {
+                failed.get_or_insert_with(|| format!("{what} cannot be set: {}", io::Error::from(errno)));
+            }
+        };
+        if self.is_root {
+            let (uid, gid) = (Uid::from_raw(member.uid), Gid::from_raw(member.gid));
+            note("its owner", rustix::fs::chownat(CWD, &*path, Some(uid), Some(gid), AtFlags::empty()));
+        }
+        let is_acl = |name: &[u8]| [acl::ACCESS.0, acl::DEFAULT.0].contains(&name);
+        let set = |(name, value): &(Vec<u8>, Vec<u8>)| {
+            (
+                String::from_utf8_lossy(name).into_owned(),
+                rustix::fs::setxattr(&*path, &**name, value, XattrFlags::empty()),
+            )
+        };
+        for (name, done) in member.xattrs.iter().filter(|(name, _)| !is_acl(name)).map(set) {
+            note(&name, done);
+        }
+        if member.kind != Kind::Symlink {
+            let mode = Mode::from_raw_mode(member.mode);
+            note("its mode", rustix::fs::chmodat(CWD, &*path, mode, AtFlags::empty()));
+        }
+        for (name, done) in member.xattrs.iter().filter(|(name, _)| is_acl(name)).map(set) {
+            note(&name, done);
+        }
+        let time = Timespec { tv_sec: member.mtime.sec, tv_nsec: member.mtime.nsec.into() };
+        let times = Timestamps { last_access: time, last_modification: time };
+        note("its time", rustix::fs::utimensat(CWD, &*path, &times, AtFlags::empty()));
+        failed.map_or(Ok(()), |what| Err(Wrong::Metadata(what)))
+    }
+}
+
+fn cannot(errno: Errno) -> Wrong {
+    Wrong::Cannot(io::Error::from(errno).to_string())
+}
+
+fn is_empty(dir: &OwnedFd) -> Result<bool, Errno> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let dir = rustix::fs::openat(dir, c".", flags, Mode::empty())?;
+    let mut entries = rustix::fs::Dir::read_from(dir)?;
+    Ok(entries.all(|entry| entry.is_ok_and(|entry| matches!(entry.file_name().to_bytes(), b"." | b".."))))
+}
+
+/// As one is in the moment in which it is made.
+fn is_fresh(dir: &OwnedFd) -> bool {
+    let is_ours = stat_fd(dir.as_fd()).is_ok_and(|stat| {
+        stat.meta.mode == PRIVATE_DIR.as_raw_mode() && stat.meta.uid == rustix::process::geteuid().as_raw()
+    });
+    is_ours && is_empty(dir) == Ok(true)
+}
+
+fn open_up(dir: &OwnedFd) {
+    let _ = rustix::fs::chmodat(CWD, proc_path(dir), PRIVATE_DIR, AtFlags::empty());
+}
+
+/// Where the disk has no attributes nobody knows, and after a kill some directories keep the metadata that they have then.
+fn set_incomplete(dir: &OwnedFd) {
+    let _ = rustix::fs::setxattr(proc_path(dir), INCOMPLETE, b"1", XattrFlags::empty());
+}
+
+fn is_incomplete(dir: &OwnedFd) -> bool {
+    rustix::fs::getxattr(proc_path(dir), INCOMPLETE, &mut [0; 8]).is_ok()
+}
+
+/// Whether this is a regular file of that size and digest.
+pub fn has_content(held: &OwnedFd, size: u64, sha256: Option<&str>) -> bool {
+    let is_right = stat_fd(held.as_fd()).is_ok_and(|stat| stat.meta.kind == Kind::File && stat.meta.size == size);
+    is_right
+        && File::open(proc_path(held))
+            .and_then(|file| super::content::sha256(&file))
+            .is_ok_and(|found| Some(&*found) == sha256)
+}
