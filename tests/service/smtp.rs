@@ -10,7 +10,7 @@ use std::{
 
 pub struct Sink {
     pub port: u16,
-    mails: Receiver<String>,
+    pub mails: Receiver<String>,
 }
 
 impl Sink {
