@@ -4,6 +4,7 @@ mod configured;
 mod control;
 mod doctor;
 mod metrics;
+mod on_disk;
 mod options;
 mod running;
 mod signals;
@@ -182,6 +183,7 @@ async fn serve(
         watched,
         metrics,
         stop: stop.clone(),
+        on_disk: None,
         is_ready: false,
     };
     running.rest(paused);
