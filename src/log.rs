@@ -146,6 +146,23 @@ impl Sink {
         }
     }
 
+    fn settings(self, notice: &Notice) {
+        match notice {
+            Notice::SettingsTaken { changes, restart } => self.settings_taken(changes, restart),
+            Notice::SettingsDiffer { how, remedy } => {
+                line!(self, SETTINGS_DIFFER, warn, "Configuration file is not what holds", how, remedy);
+            }
+            Notice::SettingsAgree => {
+                let changed = 0;
+                line!(self, SETTINGS_AGREE, info, "Configuration file is what holds again", changed);
+            }
+            Notice::SettingsRefused { why } => {
+                line!(self, SETTINGS_REFUSED, error, "Configuration refused, the one before holds", why);
+            }
+            _ => {}
+        }
+    }
+
     fn settings_taken(self, changes: &[SettingChange], restart: &[String]) {
         for change in changes {
             let key = &change.key;
@@ -283,10 +300,10 @@ impl Sink {
                 line!(self, RECOVERED, info, "Recovered", trouble);
             }
             Notice::Paused { parts } => self.paused(parts),
-            Notice::SettingsTaken { changes, restart } => self.settings_taken(changes, restart),
-            Notice::SettingsRefused { why } => {
-                line!(self, SETTINGS_REFUSED, error, "Configuration refused, the one before holds", why);
-            }
+            Notice::SettingsTaken { .. }
+            | Notice::SettingsDiffer { .. }
+            | Notice::SettingsAgree
+            | Notice::SettingsRefused { .. } => self.settings(notice),
         }
     }
 }

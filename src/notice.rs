@@ -263,6 +263,14 @@ pub enum Notice {
         changes: Vec<SettingChange>,
         restart: Vec<String>,
     },
+    /// The configuration file says something else than what holds, and nobody has told to take it. `how`: the keys, or
+    /// what is wrong with it.
+    SettingsDiffer {
+        how: String,
+        remedy: &'static str,
+    },
+    /// It says what holds again, without having been taken.
+    SettingsAgree,
     /// The configuration was read again, and is wrong: the one before holds.
     SettingsRefused {
         why: String,

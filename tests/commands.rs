@@ -23,6 +23,8 @@ mod pause;
 mod plan;
 #[path = "commands/policy.rs"]
 mod policy;
+#[path = "commands/pressure.rs"]
+mod pressure;
 #[path = "commands/reload.rs"]
 mod reload;
 #[path = "commands/state.rs"]

@@ -14,6 +14,8 @@ mod check;
 #[allow(dead_code)]
 #[path = "crash/leaks.rs"]
 mod leaks;
+#[path = "simulation/ageing.rs"]
+mod ageing;
 #[path = "simulation/letters.rs"]
 mod letters;
 #[path = "simulation/life.rs"]
@@ -22,6 +24,9 @@ mod life;
 mod line;
 #[path = "crash/restored.rs"]
 mod restored;
+#[allow(dead_code)]
+#[path = "service/smtp.rs"]
+mod smtp;
 #[allow(dead_code)]
 #[path = "crash/source.rs"]
 mod source;
@@ -42,6 +47,10 @@ use world::{Ran, Setup, World};
 
 /// A Friday, two days before clocks are set back in the zone of the window.
 const BEGIN: &str = "2026-10-23T12:00:00Z";
+
+fn begin() -> i64 {
+    BEGIN.parse::<jiff::Timestamp>().unwrap().as_millisecond()
+}
 
 const WINDOWS: [&[&str]; 3] = [&["20:00-07:00"], &[], &["Sat-Sun 00:00-24:00", "22:30-06:15"]];
 
@@ -154,7 +163,7 @@ fn simulate(days: i64, seed: u64, outage_every: i64) -> Sum {
     let setup = Setup { cap: 96 << 20, max_size: "20MiB", compress: "method = \"none\"", ..Setup::default() };
     let (world, mut random) = (World::new(setup, tree), Random::new(seed));
     let (mut sum, mut looked_at, mut changed) = (Sum::default(), String::new(), false);
-    let begin = BEGIN.parse::<jiff::Timestamp>().unwrap().as_millisecond();
+    let begin = begin();
     let outages = outages(&mut random, begin, days, outage_every);
     let reloads = reloads(&mut random, begin, days);
     let (mut now, mut crash_at, mut stop_at, mut is_due) = (begin, begin, begin, true);
@@ -272,5 +281,13 @@ fn months_of_crashes_restarts_and_outages_lose_and_double_nothing() {
 fn one_life() {
     if let Ok(plan) = env::var(life::PLAN) {
         life::run(&plan);
+    }
+}
+
+/// A daemon that grows old, in the process that is started for it.
+#[test]
+fn one_age() {
+    if let Ok(age) = env::var(ageing::AGE) {
+        ageing::run(&age);
     }
 }

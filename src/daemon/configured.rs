@@ -1,6 +1,6 @@
 //! The configuration of a running daemon: read again and checked as a whole before any of it holds, and told.
 
-use super::{Run, failure, options};
+use super::{Run, failure, on_disk::Found, options};
 use crate::{
     config::Settings,
     encrypt::Encrypter,
@@ -20,6 +20,11 @@ const RESTART: [&str; 2] = ["state", "staging.path"];
 /// Longest that reading it may take: the files lie on a disk that may hang.
 const READ_WITHIN: Duration = Duration::from_secs(10);
 
+/// What to do with a file that is not what holds.
+const RELOAD: &str = "`systemctl reload archiver` takes it";
+const MEND: &str = "`archiver check` says what is wrong in it";
+const START: &str = "`systemctl restart archiver` takes it";
+
 /// The settings in force, and what hangs on them outside of the pipeline.
 pub(super) struct Configured {
     pub settings: Settings,
@@ -29,6 +34,8 @@ pub(super) struct Configured {
     mail: Option<mail::Options>,
     /// What was read last was refused.
     is_refused: bool,
+    /// How the file was told to be another.
+    differs: Option<String>,
 }
 
 /// Who tells people, by settings of their own.
@@ -96,7 +103,8 @@ impl Configured {
         if !run.once {
             remember(settings);
         }
-        Ok(Configured { settings: settings.clone(), run: run.clone(), monitor, speakers, mail, is_refused: false })
+        let (settings, run) = (settings.clone(), run.clone());
+        Ok(Configured { settings, run, monitor, speakers, mail, is_refused: false, differs: None })
     }
 
     /// Reads the file again. Nothing is changed by it.
@@ -130,7 +138,7 @@ impl Configured {
         if !self.run.log_level_is_given {
             log::set_level(settings.log.level.as_str());
         }
-        self.settings = settings;
+        (self.settings, self.differs) = (settings, None);
         let restart = changes.iter().filter(|change| needs_restart(change)).map(|change| change.key.clone()).collect();
         self.monitor.notice(&Notice::SettingsTaken { changes, restart });
         if std::mem::take(&mut self.is_refused) {
@@ -167,9 +175,29 @@ impl Configured {
         Ok(())
     }
 
+    /// Tells, once, that the file says something else than what holds, and once that it does not any more.
+    pub(super) fn compare(&mut self, found: Found) {
+        // That is told already, and holds until it is read again.
+        if self.is_refused {
+            return;
+        }
+        let (how, remedy) = match found.map(|found| self.settings.changes_to(&found)) {
+            Ok(changes) if changes.is_empty() => (None, ""),
+            Ok(changes) => {
+                let keys: Vec<_> = changes.iter().map(|change| change.key.as_str()).collect();
+                (Some(keys.join(", ")), if changes.iter().any(needs_restart) { START } else { RELOAD })
+            }
+            Err(why) => (Some(why), MEND),
+        };
+        if self.differs != how {
+            self.differs.clone_from(&how);
+            self.monitor.notice(&how.map_or(Notice::SettingsAgree, |how| Notice::SettingsDiffer { how, remedy }));
+        }
+    }
+
     /// Tells that what was read is wrong.
     pub(super) fn refuse(&mut self, why: String) {
-        self.is_refused = true;
+        (self.is_refused, self.differs) = (true, None);
         self.monitor.notice(&Notice::SettingsRefused { why });
     }
 }

@@ -5,6 +5,7 @@ mod control;
 mod doctor;
 mod failure;
 mod metrics;
+mod on_disk;
 mod options;
 mod running;
 mod signals;
@@ -189,6 +190,7 @@ async fn serve(
         watched,
         metrics,
         stop: stop.clone(),
+        on_disk: None,
         is_ready: false,
     };
     running.rest(paused);

@@ -5,6 +5,7 @@ use super::{
     configured::{Configured, Next, needs_restart},
     control::{Asked, Control, Question},
     metrics::Metrics,
+    on_disk::{Found, OnDisk},
     options, systemd,
     vault::{self, Opened},
 };
@@ -40,6 +41,7 @@ pub(super) struct Running {
     pub watched: Arc<report::Live>,
     pub metrics: Metrics,
     pub stop: Stop,
+    pub on_disk: Option<OnDisk>,
     /// The working directory is ours, and the keys are good.
     pub is_ready: bool,
 }
@@ -53,6 +55,8 @@ impl Running {
     /// Answers and reloads, one after the other, for as long as it is asked to. `ready`: nothing stands in the way of the
     /// work any more, and the settings of this process are those in force; before it there may be another one.
     pub(super) async fn serve(mut self, mut control: Option<Control>, reload: Arc<Notify>, ready: Arc<Notify>) {
+        // Nobody tells a run that ends by itself to take another.
+        self.on_disk = (!self.run.once).then(|| OnDisk::watch(self.configured.settings.file().to_owned()));
         loop {
             tokio::select! {
                 () = ready.notified() => {
@@ -61,6 +65,7 @@ impl Running {
                     self.remember("").await;
                 }
                 () = reload.notified() => drop(self.reload().await),
+                found = next_found(&mut self.on_disk) => self.configured.compare(found),
                 Asked { question, answer } = next_question(&mut control) => {
                     // Who asked may have gone.
                     let _ = answer.send(self.answer(question).await);
@@ -190,6 +195,8 @@ impl Running {
         self.metrics.renew(settings).await;
         self.configured.take(next);
         self.configured.remember().await;
+        // What only the next start takes is another still.
+        self.on_disk.iter().for_each(OnDisk::again);
         // Whoever waits to try again may succeed now.
         self.stop.nudge();
     }
@@ -220,6 +227,13 @@ impl Running {
             Ok(Ok(answer)) => answer.map_err(|err| Chain(&err).to_string()),
             Ok(Err(_)) | Err(_) => Err("The catalog gives no answer".to_owned()),
         }
+    }
+}
+
+async fn next_found(on_disk: &mut Option<OnDisk>) -> Found {
+    match on_disk {
+        Some(on_disk) => on_disk.next().await,
+        None => std::future::pending().await,
     }
 }
 

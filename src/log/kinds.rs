@@ -50,6 +50,8 @@ kinds! {
     PANICKED "panicked" "2764071d665f57cd8fa62e5741f3d7a1";
     MORE_LIKE_THIS "more-like-this" "e4660b24d3f3ef8352d2af496306d0b0";
     PAUSED "paused" "294869e7e53fe4dd62d2c85911b93550";
+    SETTINGS_DIFFER "settings-differ" "21ff100cbea34ed1acf89fa78e0af579";
+    SETTINGS_AGREE "settings-agree" "dd4ccea1183b4bf4868a463a26ffcc31";
 }
 
 #[cfg(test)]
@@ -98,6 +100,7 @@ mod tests {
             CANNOT_GO_ON,
             SETTING_AT_RESTART,
             SETTINGS_REFUSED,
+            SETTINGS_DIFFER,
             PANICKED,
             LEFT_BEHIND,
         ];

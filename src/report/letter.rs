@@ -130,6 +130,8 @@ impl Mail {
             Notice::Silent { quiet } => Some(of_silence(&human(*quiet))),
             Notice::SettingsRefused { why } => Some(of_trouble(Trouble::Settings, why, None)),
             Notice::SettingsTaken { .. }
+            | Notice::SettingsDiffer { .. }
+            | Notice::SettingsAgree
             | Notice::Started { .. }
             | Notice::Paused { .. }
             | Notice::Stopping { .. }

@@ -46,6 +46,8 @@ struct Now {
     paused: Vec<String>,
     /// Why the configuration was refused that was read last.
     refused: Option<String>,
+    /// How the configuration file is another than what holds, and what to do.
+    differs: Option<String>,
     samples: VecDeque<(Duration, [u64; STEPS.len()])>,
 }
 
@@ -153,6 +155,7 @@ impl Live {
         let mut parts = Vec::new();
         parts.extend(now.refused.as_ref().map(|why| format!("Configuration refused, the one before holds: {why}")));
         parts.extend(now.troubles().map(|told| format!("Degraded: {}: {}", told.kind, told.what)));
+        parts.extend(now.differs.clone());
         parts.extend(now.kept.iter().map(|(source, why)| format!("{source}: {why}")));
         if !now.paused.is_empty() {
             parts.push(format!("Paused: {}", now.paused.join(", ")));
@@ -249,8 +252,12 @@ impl Monitor for Live {
                 now.troubles.remove(trouble);
             }
             Notice::Paused { parts } => now.paused.clone_from(parts),
-            Notice::SettingsRefused { why } => now.refused = Some(why.clone()),
-            Notice::SettingsTaken { .. } => now.refused = None,
+            Notice::SettingsDiffer { how, remedy } => {
+                now.differs = Some(format!("The configuration file is not what holds: {remedy} ({how})"));
+            }
+            Notice::SettingsAgree => now.differs = None,
+            Notice::SettingsRefused { why } => (now.refused, now.differs) = (Some(why.clone()), None),
+            Notice::SettingsTaken { .. } => (now.refused, now.differs) = (None, None),
             Notice::Started { .. }
             | Notice::Stopping { .. }
             | Notice::EntryException { .. }
@@ -332,6 +339,11 @@ mod tests {
         let rest = format!("Degraded: vault: No route; Paused: stage pack; upload {piece}");
         assert_eq!(live.headline(), format!("{refused}{rest}"));
         live.notice(&Notice::SettingsTaken { changes: Vec::new(), restart: Vec::new() });
+        assert_eq!(live.headline(), rest);
+        live.notice(&Notice::SettingsDiffer { how: "upload.window".into(), remedy: "mend it" });
+        let differs = "; The configuration file is not what holds: mend it (upload.window); Paused: ";
+        assert!(live.headline().contains(differs), "{}", live.headline());
+        live.notice(&Notice::SettingsAgree);
         assert_eq!(live.headline(), rest);
         live.notice(&Notice::SettingsRefused { why: "ä".repeat(1000) });
         assert_eq!(live.headline().chars().count(), HEADLINE_MAX + 1);

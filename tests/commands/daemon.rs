@@ -2,10 +2,13 @@
 
 use super::{common::World, signal, status, wait_until};
 use std::{
+    fs,
     io::Read,
+    os::unix::net::UnixDatagram,
     process::Child,
     sync::{Arc, Mutex},
     thread,
+    time::{Duration, Instant},
 };
 
 /// A daemon that runs, and what it has said so far.
@@ -20,7 +23,28 @@ impl Daemon {
     }
 
     pub fn start_with(world: &World, args: &[&str]) -> Daemon {
-        let mut child = world.spawn(args);
+        Daemon::of(world.spawn(args))
+    }
+
+    /// As systemd does, with a watchdog that bites after this time; and what systemd hears.
+    pub fn start_notifying(world: &World, watchdog: Duration) -> (Daemon, Arc<Heard>) {
+        let at = world.root.path().join("notify");
+        let _ = fs::remove_file(&at);
+        let (socket, heard) = (UnixDatagram::bind(&at).unwrap(), Arc::<Heard>::default());
+        let ears = heard.clone();
+        thread::spawn(move || {
+            let mut bytes = [0; 4096];
+            while let Ok(len) = socket.recv(&mut bytes) {
+                let told = String::from_utf8_lossy(&bytes[..len]);
+                ears.0.lock().unwrap().extend(told.lines().map(|line| (Instant::now(), line.to_owned())));
+            }
+        });
+        let (at, watchdog) = (at.to_str().unwrap(), watchdog.as_micros().to_string());
+        let environment = [("NOTIFY_SOCKET", at), ("WATCHDOG_USEC", &watchdog)];
+        (Daemon::of(world.spawn_with(&["run"], &environment)), heard)
+    }
+
+    fn of(mut child: Child) -> Daemon {
         let said = Arc::new(Mutex::new(String::new()));
         let (mut from, to) = (child.stderr.take().unwrap(), said.clone());
         thread::spawn(move || {
@@ -61,6 +85,25 @@ impl Drop for Daemon {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+/// Every line that systemd was told, and when.
+#[derive(Default)]
+pub struct Heard(Mutex<Vec<(Instant, String)>>);
+
+impl Heard {
+    /// The line of `systemctl status`.
+    pub fn headline(&self) -> String {
+        let heard = self.0.lock().unwrap();
+        let told = heard.iter().rev().find_map(|(_, line)| line.strip_prefix("STATUS="));
+        told.unwrap_or_default().to_owned()
+    }
+
+    /// How long nothing has fed the watchdog.
+    pub fn hungry_for(&self) -> Duration {
+        let heard = self.0.lock().unwrap();
+        heard.iter().rev().find(|(_, line)| line == "WATCHDOG=1").map_or(Duration::ZERO, |(at, _)| at.elapsed())
     }
 }
 

@@ -39,8 +39,10 @@ fn what_is_paused_stays_so_over_a_kill_and_goes_on_when_it_is_resumed() {
     let now = status(&world)["daemon"]["now"].take();
     assert_eq!(now["paused"].to_string(), "[\"stage upload\"]", "{now}");
 
-    // Who rests hears a stop.
+    // Who rests hears a stop. Each of them looks once a second whether it is to rest.
     world.archiver(&["pause"]).expect(0);
+    let began = Instant::now();
+    wait_until("all of them rest", || 3 <= began.elapsed().as_secs());
     let began = Instant::now();
     let said = daemon.stop();
     assert!(began.elapsed().as_secs() < 8 && !said.contains("Does not wait for"), "{:?}: {said}", began.elapsed());

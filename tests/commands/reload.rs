@@ -6,7 +6,10 @@ use super::{
     daemon::{Daemon, closed, has_ended},
     fill, is_restored, signal, status, wait_until,
 };
-use std::fs;
+use std::{
+    fs,
+    time::{Duration, Instant},
+};
 
 #[test]
 fn a_good_configuration_is_taken_and_a_bad_one_changes_nothing() {
@@ -197,4 +200,46 @@ fn a_storm_of_reloads_changes_nothing_about_the_work() {
     is_restored(&world);
     let Ran { code, .. } = world.run_once();
     assert_eq!(code, 0, "Nothing is left to do");
+}
+
+#[test]
+fn a_file_that_is_not_what_holds_is_told_once_and_that_it_is_again() {
+    let mut world = World::new();
+    fill(&world);
+    let (daemon, heard) = Daemon::start_notifying(&world, Duration::from_secs(60));
+    wait_until("the pass has ended", || has_ended(&world, 0));
+    let differs = |remedy: &str| wait_until(remedy, || heard.headline().contains(remedy));
+    let agrees = || wait_until("it is what holds", || heard.headline().ends_with("Idle"));
+    let said = |what: &str| daemon.said().matches(what).count();
+    world.setup.more = "[upload]\nbandwidth = \"90MB/s\"".to_owned();
+    world.config();
+    let told = "The configuration file is not what holds: `systemctl reload archiver` takes it (upload.bandwidth)";
+    differs(told);
+    assert!(world.archiver(&["status"]).expect(0).text().contains("upload.bandwidth: none -> 90MB/s"));
+    world.setup.more.clear();
+    world.config();
+    agrees();
+    daemon.hear("file is what holds again");
+    assert_eq!(said("file is not what holds"), 1, "{}", daemon.said());
+
+    // One that cannot be taken, one that is taken, and one that only a start takes.
+    world.setup.more = "[upload]\nbandwidht = \"90MB/s\"".to_owned();
+    world.config();
+    differs("`archiver check` says what is wrong in it");
+    let began = Instant::now();
+    wait_until("it was looked at again", || 7 <= began.elapsed().as_secs());
+    world.setup.more = "[upload]\nbandwidth = \"90MB/s\"".to_owned();
+    world.archiver(&["reload"]).expect(0);
+    agrees();
+    let elsewhere = world.dir("elsewhere");
+    let state = std::mem::replace(&mut world.state, elsewhere);
+    world.config();
+    differs("`systemctl restart archiver` takes it (");
+    daemon.reload(&world);
+    daemon.hear("Setting changes at the next start");
+    daemon.hear_times("file is not what holds", 4);
+    differs("`systemctl restart archiver` takes it (");
+    world.state = state;
+    assert_eq!((said("file is not what holds"), said("file is what holds again")), (4, 1), "{}", daemon.said());
+    daemon.stop();
 }

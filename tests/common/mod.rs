@@ -190,8 +190,13 @@ impl World {
 
     /// A daemon (or any other command) that goes on; the caller ends it.
     pub fn spawn(&self, args: &[&str]) -> std::process::Child {
+        self.spawn_with(args, &[])
+    }
+
+    /// With more in its environment.
+    pub fn spawn_with(&self, args: &[&str], environment: &[(&str, &str)]) -> std::process::Child {
         let mut command = Command::new(BINARY);
-        command.arg("--config").arg(self.config()).args(args);
+        command.arg("--config").arg(self.config()).args(args).envs(environment.iter().copied());
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap()
     }
 

@@ -11,7 +11,7 @@ use std::{
 
 pub struct Sink {
     pub port: u16,
-    mails: Receiver<String>,
+    pub mails: Receiver<String>,
     /// Those that came before one of a unit that has failed.
     others: RefCell<Vec<String>>,
 }

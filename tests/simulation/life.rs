@@ -67,7 +67,7 @@ pub struct Told {
 }
 
 impl Told {
-    fn window(&self) -> Window {
+    pub fn window(&self) -> Window {
         Window::parse(&self.window).unwrap()
     }
 
