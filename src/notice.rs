@@ -282,7 +282,7 @@ pub trait Monitor: Send + Sync {
     fn notice(&self, notice: &Notice);
     /// Bytes of input that a step has worked through, for bars and rates; called often.
     fn progress(&self, _step: Step, _bytes: u64) {}
-    /// Nothing has to move now: nothing is due, or uploads may not go. Told every few seconds while that is so.
+    /// Nothing has to move now: nothing is due, or uploads may not go and are not stuck. Told every few seconds while that is so.
     fn rests(&self) {}
 }
 

@@ -6,6 +6,7 @@ use crate::{
     fate::{Chain, Fateful},
     notice::Monitor,
     pipeline::{Backoff, Limit},
+    staging::Staging,
     upload::chance,
     vault::{
         Vault,
@@ -58,7 +59,7 @@ pub(super) async fn open(
     signals: &mut Signals,
 ) -> Result<Result<Opened, Told>, CannotRun> {
     match (&settings.vault.url, s3_options(settings)) {
-        (VaultUrl::Directory(path), _) => open_directory(path, opening, signals).await,
+        (VaultUrl::Directory(path), _) => open_directory(path, settings, opening, signals).await,
         (VaultUrl::S3 { .. }, options) => {
             let options = options.expect("a URL of S3 has options of S3");
             Ok(Ok(Opened::S3(Box::new(S3Vault::open(options).await))))
@@ -93,10 +94,11 @@ pub async fn open_vault(settings: &Settings) -> Result<Arc<dyn Vault>, String> {
 /// only as long as it was told to.
 async fn open_directory(
     path: &Path,
+    settings: &Settings,
     Opening { run, monitor, is_known }: &Opening<'_>,
     signals: &mut Signals,
 ) -> Result<Result<Opened, Told>, CannotRun> {
-    let mut backoff = Backoff::default();
+    let (mut backoff, mut is_staging_good) = (Backoff::default(), false);
     loop {
         let opening = path.to_owned();
         let is_there = DirectoryVault::is_there(path);
@@ -119,6 +121,10 @@ async fn open_directory(
             }
         };
         let Some(wait) = wait else { return Err(cannot(&err)) };
+        if !is_staging_good {
+            probe_staging(settings).await?;
+            is_staging_good = true;
+        }
         if !run.once {
             // All else is good: it runs, and does not fail for a disk that may be back in a moment.
             systemd::ready();
@@ -126,6 +132,16 @@ async fn open_directory(
         if let Some(why) = tell_and_wait(*monitor, signals, &err, wait).await {
             return Ok(Err(why));
         }
+    }
+}
+
+/// A vault may be waited for: what is wrong with staging is told before. One whose disk hangs is for who works on it.
+async fn probe_staging(settings: &Settings) -> Result<(), CannotRun> {
+    let (root, cap) = (settings.staging.path.clone(), settings.staging.cap.0);
+    let probing = tokio::task::spawn_blocking(move || Staging::open(&root, cap).map(drop));
+    match tokio::time::timeout(ANSWER_WITHIN, probing).await {
+        Ok(Ok(Err(err))) => Err(cannot(&err)),
+        _ => Ok(()),
     }
 }
 

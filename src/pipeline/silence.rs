@@ -91,15 +91,74 @@ impl Silence {
 /// Between two looks at whether anything has to move.
 const REST_EVERY: SignedDuration = SignedDuration::from_secs(5);
 
-/// Whether it is time to ask if anything has to move: nothing has, for a while.
+/// Uploads that may go for so long, in the hours of one day or of several, are stuck when nothing moves: several tries
+/// fit into it.
+const STUCK_AFTER: SignedDuration = SignedDuration::from_mins(30);
+
+/// Whether nothing has to move.
 #[derive(Default)]
 pub struct Rest {
     moved: u64,
     looked_at: Option<Timestamp>,
+    hours: Hours,
+}
+
+/// The hours in which uploads may go: those of now, or the last ones.
+#[derive(Default)]
+struct Hours {
+    moved: u64,
+    looked_at: Option<Timestamp>,
+    is_open: bool,
+    /// Something moved in them, or nothing had to.
+    are_good: bool,
+    /// For how long of such hours nothing has moved.
+    quiet: SignedDuration,
+}
+
+impl Hours {
+    fn look(&mut self, now: Timestamp, moved: u64, may_send: bool) {
+        let since = self.looked_at.replace(now).map_or(SignedDuration::ZERO, |before| now.duration_since(before));
+        if may_send && !self.is_open {
+            self.are_good = false;
+        }
+        self.is_open = may_send;
+        if self.moved != moved {
+            self.moved = moved;
+            self.do_well();
+        } else if may_send {
+            self.quiet = self.quiet.saturating_add(since.clamp(SignedDuration::ZERO, LOOK_MAX));
+        }
+    }
+
+    fn do_well(&mut self) {
+        (self.are_good, self.quiet) = (true, SignedDuration::ZERO);
+    }
+
+    fn are_stuck(&self) -> bool {
+        !self.are_good && STUCK_AFTER <= self.quiet
+    }
 }
 
 impl Rest {
-    pub fn is_to_be_asked(&mut self, now: Timestamp, moved: u64) -> bool {
+    /// Tells every few seconds that nothing has to move: nothing waits, or uploads may not go, unless they did not when
+    /// they might. What is stuck is no rest because the window closes.
+    pub fn look(&mut self, now: Timestamp, moved: u64, may_send: bool, is_waiting: impl FnOnce() -> bool) -> bool {
+        self.hours.look(now, moved, may_send);
+        if !self.is_to_be_asked(now, moved) {
+            return false;
+        }
+        if !may_send && !self.hours.are_stuck() {
+            return true;
+        }
+        let rests = !is_waiting();
+        if rests {
+            self.hours.do_well();
+        }
+        rests
+    }
+
+    /// Whether it is time to ask if anything has to move: nothing has, for a while.
+    fn is_to_be_asked(&mut self, now: Timestamp, moved: u64) -> bool {
         let has_moved = std::mem::replace(&mut self.moved, moved) != moved;
         let is_time = self.looked_at.is_none_or(|before| now.duration_since(before).abs() >= REST_EVERY);
         if has_moved || is_time {
@@ -146,6 +205,40 @@ mod tests {
         let asked: Vec<i64> = (0..40).filter(|second| rest.is_to_be_asked(at(*second), moved(*second))).collect();
         assert_eq!(asked, [0, 25, 30, 35]);
         assert!(rest.is_to_be_asked(at(-90), 20), "A clock that was set back");
+    }
+
+    /// Looks every minute for three days; uploads may go from 20:00 to 24:00. Tells the hours in which it rests all the time.
+    fn rests(moved: impl Fn(i64) -> u64, is_waiting: impl Fn(i64) -> bool, is_open: impl Fn(i64) -> bool) -> Vec<i64> {
+        let mut rest = Rest::default();
+        let mut look = |minute: i64| {
+            let now = Timestamp::UNIX_EPOCH + SignedDuration::from_mins(minute);
+            let hour = minute / 60;
+            rest.look(now, moved(hour), is_open(minute), || is_waiting(hour))
+        };
+        (0..72).filter(|hour| (0..60).filter(|minute| look(hour * 60 + minute)).count() >= 59).collect()
+    }
+
+    #[test]
+    fn what_is_stuck_is_no_rest_when_the_window_closes() {
+        let evening = |minute: i64| minute / 60 % 24 >= 20;
+        let all = |from: i64, to: i64| (from..to).collect::<Vec<_>>();
+        let of = |parts: &[Vec<i64>]| parts.concat();
+        // Nothing moves from the second evening on.
+        let stuck = rests(|hour| hour.min(43) as u64, |_| true, evening);
+        assert_eq!(stuck, of(&[all(0, 20), all(24, 44)]));
+        // It moves a little at the beginning of each evening: an outage may come at its end.
+        let moves = rests(|hour| (hour + 4) as u64 / 24, |_| true, evening);
+        assert_eq!(moves, of(&[all(0, 20), all(24, 44), all(48, 68)]));
+        // Nothing waits.
+        assert_eq!(rests(|_| 0, |_| false, evening), all(0, 72));
+        // Nothing did on the first evening.
+        assert_eq!(rests(|_| 0, |hour| 24 <= hour, evening), all(0, 44));
+        // It waits, and is stuck, until the third day.
+        let over = rests(|_| 0, |hour| hour < 50, evening);
+        assert_eq!(over, of(&[all(0, 20), all(50, 72)]));
+        // A minute in every hour: half an hour of them is more than a day.
+        let now_and_then = rests(|_| 0, |_| true, |minute| minute % 60 == 0);
+        assert_eq!(now_and_then, all(0, 30));
     }
 
     #[test]

@@ -84,7 +84,7 @@ impl Stages {
 /// Tells when nothing moves although something waits, and when nothing has to.
 fn listen(ctx: &Context, silence: &mut Silence, rest: &mut Rest) {
     let (now, moved) = ((ctx.clock)(), ctx.monitor.moved());
-    if rest.is_to_be_asked(now, moved) && (!ctx.uploader.may_send() || !is_work_waiting(ctx)) {
+    if rest.look(now, moved, ctx.uploader.may_send(), || is_work_waiting(ctx)) {
         ctx.monitor.rests();
     }
     let Some(limit) = ctx.options.silence else { return };

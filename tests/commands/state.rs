@@ -1,6 +1,6 @@
 //! Promises about what the program remembers.
 
-use crate::{common::World, fill, is_restored, signal, status, wait_until};
+use crate::{common::World, daemon::Daemon, fill, is_restored, signal, status, wait_until};
 use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 
 /// What SQL says of a database, as Python's own SQLite reads it.
@@ -52,4 +52,19 @@ fn a_pass_that_does_not_add_up_is_told() {
         assert!(ran.stderr.contains("does not add up"), "{miscount}: {}", ran.stderr);
         is_restored(&world);
     }
+}
+
+#[test]
+fn what_is_wrong_with_staging_is_told_before_a_vault_is_waited_for() {
+    let mut world = World::new();
+    world.setup.url = Some(format!("file://{}/away/vault", world.root.path().display()));
+    fs::remove_dir(&world.staging).unwrap();
+    fs::write(&world.staging, "in the way").unwrap();
+    let mut daemon = Daemon::start(&world);
+    let mut ended = None;
+    wait_until("it has ended", || {
+        ended = daemon.child.try_wait().unwrap();
+        ended.is_some()
+    });
+    assert_eq!(ended.unwrap().code(), Some(6));
 }
