@@ -7,7 +7,11 @@
 
 #![expect(clippy::disallowed_methods, reason = "this is the one place that renames")]
 
-use rustix::fs::{FallocateFlags, fallocate, fstatfs};
+use rustix::{
+    fd::OwnedFd,
+    fs::{FallocateFlags, fallocate, fstatfs},
+    io::Errno,
+};
 use std::{
     fs::{self, DirBuilder, File, OpenOptions},
     io::{self, Seek, Write},
@@ -187,6 +191,11 @@ pub fn rename(from: &Path, to: &Path) -> Result<(), DurableError> {
         sync_parent(from)?;
     }
     Ok(())
+}
+
+/// Gives what is complete its name in the same directory, and replaces what has it. A crash may leave the one or the other.
+pub fn replace_in(dir: &OwnedFd, from: &[u8], to: &[u8]) -> Result<(), Errno> {
+    rustix::fs::renameat(dir, from, dir, to)
 }
 
 /// Like [`publish`], but fails with [`io::ErrorKind::AlreadyExists`] instead of replacing anything, also when

@@ -64,6 +64,15 @@ fn is_same_but(world: &World, to: &Path, but: &[&str]) {
     }
 }
 
+/// What was unpacked takes no room.
+fn nothing_is_left(world: &World) {
+    assert_eq!(world.bash("find \"$1\" -type f", &[world.root.path().join("state/restore")]).text(), "");
+}
+
+fn paths(wrong: Vec<(String, String)>) -> Vec<String> {
+    wrong.into_iter().map(|(path, _)| path).collect()
+}
+
 #[test]
 fn one_file_comes_back_from_its_piece_alone_with_the_directories_above_it() {
     let (world, to) = archived();
@@ -78,14 +87,7 @@ fn one_file_comes_back_from_its_piece_alone_with_the_directories_above_it() {
         assert_eq!((&was[path].mode, &was[path].mtime), (&found[path].mode, &found[path].mtime));
     }
     assert_eq!(fs::read(to.join("a/deep/2")).unwrap(), fs::read(world.source.join("a/deep/2")).unwrap());
-    assert_eq!(
-        fs::read_dir(world.root.path().join("state/restore")).map_or(0, |_| world
-            .bash("find \"$1\" -type f", &[world.root.path().join("state/restore")])
-            .text()
-            .lines()
-            .count()),
-        0
-    );
+    nothing_is_left(&world);
 }
 
 #[test]
@@ -159,6 +161,116 @@ fn without_manifests_on_this_host_those_of_the_vault_do() {
     fs::remove_dir_all(world.root.path().join("state/manifests")).unwrap();
     restore(&world, &to, &["/"]).expect(0);
     is_same_but(&world, &to, &[]);
+    nothing_is_left(&world);
+}
+
+#[test]
+fn a_manifest_that_is_damaged_here_comes_from_the_vault_and_one_that_is_nowhere_costs_its_piece() {
+    let (world, to) = archived();
+    let manifest = world.bash("find \"$1\" -name 000002.jsonl.zst", &[world.root.path().join("state")]).text();
+    let damage = "printf x | dd of=\"$1\" bs=1 seek=$(($(stat -c %s \"$1\") * 2 / 3)) conv=notrunc status=none";
+    world.bash(damage, &[manifest.trim()]).expect(0);
+    restore(&world, &to, &["/"]).expect(0);
+    is_same_but(&world, &to, &[]);
+    let key = &world.keys()[1];
+    fs::remove_file(world.vault.join(World::manifest_key(key))).unwrap();
+    let again = world.root.path().join("again");
+    let ran = restore(&world, &again, &["/"]).expect(3);
+    assert_eq!(outcome(&ran).1["pieces_lost"], 1);
+    assert!(ran.stderr.contains(key.as_str()) && again.join("b/4").exists(), "{}", ran.stderr);
+    nothing_is_left(&world);
+}
+
+#[test]
+fn names_of_links_pipes_and_of_many_files_come_back_without_the_first_ones() {
+    let world = World::new();
+    world.fill(
+        "mkdir a b; ln -s x a/l; ln a/l b/l; mkfifo a/p; ln a/p b/p
+         for n in {1..300}; do echo $n >a/$n; ln a/$n b/$n; done; touch -hd @1 a/* b/*",
+    );
+    world.run_once().expect(0);
+    let to = world.root.path().join("back");
+    for _ in 0..2 {
+        let (_, outcome) = outcome(&restore(&world, &to, &["b"]).expect(0));
+        assert_eq!((&outcome["came"], &outcome["wrong"]), (&303.into(), &0.into()));
+        world
+            .bash(
+                "diff -r --no-dereference -x p \"$1/b\" \"$2/b\"; test -p \"$2/b/p\"; test ! -e \"$2/a\"",
+                &[&world.source, &to],
+            )
+            .expect(0);
+    }
+    let all = world.root.path().join("all");
+    restore(&world, &all, &["/"]).expect(0);
+    world
+        .bash("cd \"$1\"; for n in l p {1..300}; do test $(stat -c %i a/$n) = $(stat -c %i b/$n); done", &[&all])
+        .expect(0);
+    is_same_but(&world, &all, &[]);
+}
+
+#[test]
+fn what_is_in_place_is_not_fetched_again() {
+    let (world, to) = archived();
+    restore(&world, &to, &["/"]).expect(0);
+    world.bash("find \"$1\" -name '*.tar.xz.gpg' -delete", &[&world.vault]).expect(0);
+    let (_, again) = outcome(&restore(&world, &to, &["/"]).expect(0));
+    assert_eq!((&again["came"], &again["bytes"]), (&again["were_there"], &0.into()));
+    is_same_but(&world, &to, &[]);
+    // Files larger than a piece need their pieces, to be known.
+    let world = World::nasty_and_large();
+    world.run_once().expect(0);
+    let to = world.root.path().join("back");
+    restore(&world, &to, &["/"]).expect(0);
+    let (_, again) = outcome(&restore(&world, &to, &["/"]).expect(0));
+    assert_eq!((&again["came"], &again["bytes"]), (&again["were_there"], &0.into()), "{again}");
+}
+
+#[test]
+fn a_piece_that_comes_later_leaves_the_directory_as_it_was() {
+    let (world, to) = archived();
+    let object = world.vault.join(&world.keys()[1]);
+    let aside = world.root.path().join("aside");
+    fs::rename(&object, &aside).unwrap();
+    restore(&world, &to, &["/"]).expect(3);
+    fs::rename(&aside, &object).unwrap();
+    restore(&world, &to, &["/"]).expect(0);
+    is_same_but(&world, &to, &[]);
+}
+
+#[test]
+fn metadata_of_what_is_there_are_told_and_acls_above_go_no_further() {
+    let (world, to) = archived();
+    fs::create_dir(&to).unwrap();
+    world.bash("setfacl -m d:u:1000:rwx \"$1\"", &[&to]).expect(0);
+    restore(&world, &to, &["/"]).expect(0);
+    let acls = world.bash("cd \"$1\"; getfacl -R --skip-base a b", &[&to]).text();
+    assert_eq!(acls, "");
+    world.bash("cd \"$1\"; chmod 777 b/1; chown 5 b/2; touch b/3", &[&to]).expect(0);
+    let wrong = wrong(&restore(&world, &to, &["b"]).expect(3));
+    let told = |what: &str| wrong.iter().any(|(_, why)| why.contains(what));
+    assert_eq!(paths(wrong.clone()), ["b/1", "b/2", "b/3"]);
+    assert!(told("mode") && told("owner") && told("time"), "{wrong:?}");
+}
+
+#[test]
+fn what_is_asked_for_and_not_there_is_told() {
+    let (world, to) = archived();
+    let ran = restore(&world, &to, &["b/1", "typo"]).expect(3);
+    assert!(ran.stderr.contains("typo: nothing of that name"), "{}", ran.stderr);
+    assert!(to.join("b/1").exists());
+    let mut world = World::new();
+    world.fill("head -c 400000 /dev/urandom >file");
+    "[upload]\nbandwidth = \"2kB/s\"".clone_into(&mut world.setup.more);
+    let mut run = world.spawn(&["--quiet", "run", "--once"]);
+    let sealed = || world.archiver(&["status", "--json"]).json_lines()[0]["sources"][0]["pieces"]["sealed"] == 1;
+    while !sealed() {
+        assert!(run.try_wait().unwrap().is_none());
+    }
+    run.kill().unwrap();
+    run.wait().unwrap();
+    let ran = restore(&world, &to, &["file"]).expect(3);
+    assert!(ran.stderr.contains("not in the vault yet"), "{}", ran.stderr);
+    assert_eq!(outcome(&ran).0["waiting"], 1);
 }
 
 #[test]
@@ -173,6 +285,7 @@ fn nothing_is_done_that_was_not_agreed_to() {
     world.archiver(&["restore", "/none", "--to", dir, "--yes"]).expect(1);
     world.archiver(&["restore", "../x", "--to", dir, "--yes"]).expect(2);
     world.archiver(&["restore", "/"]).expect(2);
+    world.archiver(&["restore", "/", "--to", dir, "--yes", "--budget", "nan"]).expect(2);
 }
 
 #[test]

@@ -8,8 +8,9 @@ use crate::{
     daemon,
     encrypt::Opener,
     path::SourcePath,
+    pipeline::local_manifest,
     price::{Return, Stock, Tier},
-    restore::{BringError, Bringing, News, Outcome, RestoreError, Selection, Target, Unpacker, Wanted, Wrong},
+    restore::{BringError, Bringing, News, Outcome, RestoreError, Selection, Target, Unpacker, Wanted, Wrong, is_in},
     units::ByteSize,
     vault::Vault,
 };
@@ -24,6 +25,8 @@ use std::{
     sync::Arc,
 };
 
+/// Said of a path of which no manifest tells.
+const NOTHING: &str = "nothing of that name was archived in this pass";
 /// Exit code where not all is as it was.
 const INCOMPLETE: u8 = 3;
 /// Exit code of what is held, by a limit.
@@ -58,7 +61,7 @@ pub struct Args {
     #[arg(long, value_name = "N", default_value = "7", value_parser = clap::value_parser!(u32).range(1..=365))]
     pub days: u32,
     /// Refuse what would cost more than this, dollars
-    #[arg(long, value_name = "USD")]
+    #[arg(long, value_name = "USD", value_parser = budget)]
     pub budget: Option<f64>,
     /// Replace what is there
     #[arg(long)]
@@ -81,6 +84,13 @@ pub fn run(args: &super::Args, restore: &Args) -> Result<u8, Failed> {
     let settings = settings;
     let plan = Plan::make(&settings, restore)?;
     plan.show(&settings, restore)?;
+    if let Some(budget) = restore.budget
+        && plan.cost.is_none()
+        && matches!(settings.vault.url, VaultUrl::S3 { .. })
+    {
+        let why = "the configuration has no [prices] for this vault";
+        return Err(Failed::usage(format!("--budget {budget}: {why}, so nobody knows what it would cost")));
+    }
     if let Some((cost, budget)) = plan.cost.zip(restore.budget).filter(|(cost, budget)| cost.total() > *budget) {
         return Err(Failed::new(HELD, format!("It would cost {:.2} $, and --budget is {budget:.2} $", cost.total())));
     }
@@ -99,16 +109,17 @@ pub fn run(args: &super::Args, restore: &Args) -> Result<u8, Failed> {
     bar.finish_and_clear();
     let (outcome, lost) = done?;
     tell(&outcome, lost, restore)?;
-    if outcome.came + outcome.wrong == 0 {
-        return Err(Failed::new(1, "Nothing of that name was archived in this pass"));
-    }
-    Ok(if outcome.wrong > 0 || lost > 0 { INCOMPLETE } else { 0 })
+    Ok(if outcome.wrong > 0 || lost > 0 || plan.waiting > 0 || plan.unknown > 0 { INCOMPLETE } else { 0 })
 }
 
 /// What is to come back, from where, and what that costs.
 struct Plan {
     selection: Selection,
     pieces: Vec<Wanted>,
+    /// Pieces that are not in the vault yet.
+    waiting: u64,
+    /// Paths of which nothing was archived.
+    unknown: u64,
     cost: Option<Return>,
 }
 
@@ -131,15 +142,20 @@ impl Plan {
         if waiting > 0 {
             eprintln!("archiver: {waiting} pieces of it are not in the vault yet, and do not come back");
         }
-        if rows.is_empty() {
-            return Err(Failed::new(1, "Nothing of that name was archived in this pass"));
+        let mut unknown = 0;
+        for path in paths.iter().filter(|path| !is_known(path, &rows, settings)) {
+            unknown += 1;
+            eprintln!("archiver: {}: {NOTHING}", path.display());
+        }
+        if unknown == paths.len() as u64 {
+            return Err(Failed::new(1, "There is nothing to bring back"));
         }
         let is_s3 = matches!(settings.vault.url, VaultUrl::S3 { .. });
         let bytes = pieces.iter().map(|piece| piece.object.size).sum();
         let stock = Stock { pieces: pieces.len() as u64, bytes, ..Stock::default() };
         let prices = settings.prices.as_ref().filter(|_| is_s3);
         let cost = prices.map(|prices| prices.restore(&stock, tier(restore.tier), restore.days));
-        Ok(Plan { selection: Selection(paths), pieces, cost })
+        Ok(Plan { selection: Selection(paths), pieces, waiting, unknown, cost })
     }
 
     fn bytes(&self) -> u64 {
@@ -157,6 +173,7 @@ impl Plan {
             let keys: Vec<_> = self.pieces.iter().map(|piece| piece.object.key.as_str()).collect();
             let plan = json!({
                 "pieces": keys, "bytes": self.bytes(), "largest": largest, "thaw_hours": hours, "cost": self.cost,
+                "waiting": self.waiting, "unknown": self.unknown,
             });
             return json_line(&mut stdout(), &json!({ "plan": plan }));
         }
@@ -180,6 +197,16 @@ impl Plan {
         }
         Ok(())
     }
+}
+
+/// Whether something of this path was archived, as far as the manifests on this host tell.
+fn is_known(path: &SourcePath, rows: &[PieceRow], settings: &Settings) -> bool {
+    path.is_root() || rows.iter().any(|row| is_in(path, &local_manifest(&settings.state, row.name())).unwrap_or(true))
+}
+
+fn budget(text: &str) -> Result<f64, String> {
+    let amount = text.parse::<f64>().ok().filter(|amount| amount.is_finite() && *amount >= 0.0);
+    amount.ok_or_else(|| "write an amount in dollars, like 12.50".to_owned())
 }
 
 fn is_frozen(settings: &Settings) -> bool {

@@ -88,6 +88,17 @@ pub enum BringError {
     Restore(#[from] RestoreError),
 }
 
+impl BringError {
+    /// Whether one object is the trouble, and others may be had.
+    fn is_of_object(&self) -> bool {
+        match self {
+            BringError::Fetch(err) => err.is_of_object(),
+            BringError::Restore(RestoreError::Decrypt { source, .. }) => !is_of_key(source),
+            BringError::Restore(err) => matches!(err, RestoreError::Damaged { .. }),
+        }
+    }
+}
+
 impl From<VaultError> for BringError {
     fn from(err: VaultError) -> BringError {
         BringError::Fetch(err.into())
@@ -111,22 +122,54 @@ impl Bringing<'_> {
         durable::create_dir(&self.staging)?;
         let lock = File::open(&self.staging).map_err(at("open", &self.staging))?;
         lock.try_lock().map_err(|_| FetchError::InUse(self.staging.clone()))?;
+        let mut are_there = Vec::new();
         for piece in pieces {
-            if let Err(err) = self.thaw(&piece.object.key)
-                && err.cause != Cause::Gone
-            {
-                return Err(err.into());
+            let is_there =
+                is_whole(&piece.local_manifest) && unpacker.is_there(&piece.local_manifest).is_ok_and(|is| is);
+            are_there.push(is_there);
+            if is_there {
+                continue;
+            }
+            match self.thaw(&piece.object.key) {
+                Err(err) if err.cause != Cause::Gone => return Err(err.into()),
+                _ => {}
             }
         }
         let mut lost = 0;
-        for piece in pieces {
-            let manifest = self.manifest(piece)?;
-            if let Err(why) = self.bring(piece, &manifest, unpacker)? {
+        for (piece, is_there) in pieces.iter().zip(are_there) {
+            if let Err(why) = self.piece(piece, is_there, unpacker)? {
                 lost += 1;
                 (self.tell)(News::Lost { key: &piece.object.key, why });
             }
         }
         Ok(lost)
+    }
+
+    fn piece(
+        &self,
+        piece: &Wanted,
+        is_there: bool,
+        unpacker: &mut Unpacker<'_>,
+    ) -> Result<Result<(), String>, BringError> {
+        if is_there {
+            let passed = unpacker.pass_over(&piece.local_manifest);
+            passed.map_err(|source| RestoreError::Unpack { path: piece.local_manifest.clone(), source })?;
+            return Ok(Ok(()));
+        }
+        let fetched = self.staging.join(piece.manifest_key.as_str()).with_extension("clear");
+        let manifest = match is_whole(&piece.local_manifest) {
+            true => Ok(piece.local_manifest.clone()),
+            false => self.manifest(&piece.manifest_key, &fetched).map(|()| fetched.clone()),
+        };
+        match manifest {
+            Ok(manifest) => {
+                let brought = self.bring(piece, &manifest, unpacker);
+                durable::remove(&fetched)?;
+                brought
+            }
+            Err(err) if err.is_of_object() => Ok(Err(format!("Its manifest: {}", Chain(&err)))),
+            Err(err) => Err(err),
+        }
     }
 
     /// `Err(why)`: this piece is lost, or damaged; what did not come of it was told.
@@ -191,12 +234,8 @@ impl Bringing<'_> {
         self.runtime.block_on(fetch(&self.vault, object, file, &came))
     }
 
-    /// The manifest of a piece, as it lies on this host; where it does not, as the vault has it.
-    fn manifest(&self, piece: &Wanted) -> Result<PathBuf, BringError> {
-        if read_manifest(&piece.local_manifest).is_ok() {
-            return Ok(piece.local_manifest.clone());
-        }
-        let key = &piece.manifest_key;
+    /// The manifest of a piece as the vault has it, as it would lie on this host.
+    fn manifest(&self, key: &Key, to: &Path) -> Result<(), BringError> {
         let held = self.runtime.block_on(patiently(|| self.vault.head(key)))?;
         let gone = || VaultError::new("find", key, Cause::Gone, "there is no such object");
         let size = held.ok_or_else(gone)?.size;
@@ -212,11 +251,19 @@ impl Bringing<'_> {
             bytes.read_to_end(&mut clear).map_err(|source| RestoreError::Damaged { path: sealed.clone(), source })?;
             Ok(())
         })?;
-        let manifest = sealed.with_extension("clear");
-        durable::write(&manifest, &clear)?;
+        durable::write(to, &clear)?;
         durable::remove(&sealed)?;
-        Ok(manifest)
+        if is_whole(to) {
+            return Ok(());
+        }
+        let damaged = io::ErrorKind::InvalidData.into();
+        Err(RestoreError::Damaged { path: to.to_owned(), source: damaged }.into())
     }
+}
+
+/// Whether a manifest lies on this host and can be read to its end.
+fn is_whole(manifest: &Path) -> bool {
+    read_manifest(manifest).is_ok_and(|mut lines| lines.all(|line| line.is_ok()))
 }
 
 /// What the vault has is what was sealed, by its digest: then it is the key that is wrong.

@@ -41,11 +41,32 @@ pub fn is_of(found: &TarMember, line: &Member) -> bool {
     let kind = manifest::kind(&line.r#type);
     let is_link = line.has_note(note::HARDLINK);
     line.offset == found.offset
-        && kind == Some(found.kind)
+        // A hard link may be another name of anything but a directory.
+        && (kind == Some(found.kind) || is_link && kind.is_some_and(|kind| kind != Kind::Dir))
         && is_link == found.is_hard_link
         && is_name()
         && (found.kind != Kind::File || is_link || line.size == found.size())
         && (line.uid, line.gid) == (found.uid, found.gid)
         && line.mode == format!("{:04o}", found.mode)
         && line.mtime == manifest::rfc3339(found.mtime)
+}
+
+/// The member of which a line tells, as far as it does: without attributes.
+pub fn bare(line: &Member) -> Option<TarMember> {
+    let kind = manifest::kind(&line.r#type)?;
+    Some(TarMember {
+        offset: line.offset,
+        name: name_of(line)?,
+        kind,
+        is_hard_link: line.has_note(note::HARDLINK),
+        sparse: None,
+        link: join(&line.link, &line.link_b64).unwrap_or_default(),
+        stored: line.size,
+        mode: u32::from_str_radix(&line.mode, 8).ok()?,
+        uid: line.uid,
+        gid: line.gid,
+        mtime: manifest::parse_rfc3339(&line.mtime)?,
+        rdev: line.rdev.unwrap_or(0),
+        xattrs: Vec::new(),
+    })
 }

@@ -2,13 +2,19 @@
 
 mod bring;
 mod content;
+mod dress;
 mod fetch;
 mod lines;
+mod links;
 mod open;
+mod segments;
+mod selection;
 mod target;
+mod there;
 mod unpack;
 
 pub use bring::{BringError, Bringing, News, Wanted};
 pub use open::{RestoreError, open_object};
+pub use selection::{Selection, is_in};
 pub use target::{Target, TargetError, Wrong};
-pub use unpack::{Outcome, Selection, Unpacker};
+pub use unpack::{Outcome, Unpacker};

@@ -5,18 +5,19 @@
 //! Members come in walk order, so a directory is complete when something comes that is not below it: it gets its
 //! mode, owner and times then, and memory does not grow with the number of directories.
 
+use super::dress::{Dresser, INCOMPLETE, PRIVATE_DIR, is_empty, is_fresh, is_incomplete, open_up, set_incomplete};
 use crate::{
     archive::{
-        acl,
         entry::Kind,
         reader::TarMember,
         tree::{HOLD, PASSAGE, check_proc, descend, proc_path, stat_fd},
     },
+    durable,
     path::SourcePath,
 };
 use rustix::{
     fd::{AsFd, OwnedFd},
-    fs::{AtFlags, CWD, FileType, Gid, Mode, OFlags, Timespec, Timestamps, Uid, XattrFlags},
+    fs::{AtFlags, CWD, FileType, Mode, OFlags},
     io::{Errno, retry_on_intr},
 };
 use std::{
@@ -25,10 +26,6 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// A directory that was made and is not complete has it, so that a restore that is begun again knows it.
-const INCOMPLETE: &str = "user.archiver.incomplete";
-/// Until a directory is complete nobody else looks into it.
-const PRIVATE_DIR: Mode = Mode::RWXU;
 const PRIVATE_FILE: Mode = Mode::RUSR.union(Mode::WUSR);
 
 #[derive(Debug, thiserror::Error)]
@@ -65,25 +62,37 @@ pub type Placed = Result<(), Wrong>;
 struct Above {
     path: SourcePath,
     finish: Option<TarMember>,
+    /// Something in it did not come: who begins again must complete it once more.
+    is_spoilt: bool,
 }
 
 pub struct Target {
     path: PathBuf,
     root: OwnedFd,
     overwrite: bool,
-    /// Owners can be set.
-    is_root: bool,
+    dresser: Dresser,
     above: Vec<Above>,
     /// The directory in which something was put last.
     parent: Option<(SourcePath, OwnedFd)>,
 }
 
-/// A file of which nobody knows yet.
-pub struct Unnamed(File);
+/// A file that has no name yet, or one that says so where the disk knows no such files.
+pub struct Unnamed {
+    file: File,
+    name: Option<(OwnedFd, Vec<u8>)>,
+}
 
 impl Unnamed {
     pub fn file(&self) -> &File {
-        &self.0
+        &self.file
+    }
+}
+
+impl Drop for Unnamed {
+    fn drop(&mut self) {
+        if let Some((dir, name)) = &self.name {
+            let _ = rustix::fs::unlinkat(dir, name.as_slice(), AtFlags::empty());
+        }
     }
 }
 
@@ -98,7 +107,7 @@ impl Target {
             path: path.to_owned(),
             root: root.map_err(|errno| fail(errno.into()))?,
             overwrite,
-            is_root: rustix::process::geteuid().is_root(),
+            dresser: Dresser { is_root: rustix::process::geteuid().is_root() },
             above: Vec::new(),
             parent: None,
         })
@@ -131,7 +140,10 @@ impl Target {
         let Some(member) = above.finish else { return };
         let held = descend(self.root.as_fd(), above.path.as_bytes(), HOLD);
         let done = held.map_err(cannot).and_then(|held| {
-            let dressed = self.dress(&held, &member);
+            let dressed = self.dresser.dress(&held, &member);
+            if above.is_spoilt {
+                return dressed;
+            }
             // Last, so that after a kill it is known what was not done. Only who may write may remove it.
             if let Err(Errno::ACCESS | Errno::PERM) = rustix::fs::removexattr(proc_path(&held), INCOMPLETE) {
                 open_up(&held);
@@ -146,11 +158,31 @@ impl Target {
         }
     }
 
+    /// Something in this directory is not as it was.
+    pub fn spoil(&mut self, path: &SourcePath) {
+        let parent = path.parent();
+        if let Some(above) = self.above.iter_mut().find(|above| Some(&above.path) == parent.as_ref()) {
+            above.is_spoilt = true;
+        }
+    }
+
+    /// Makes the directories above what comes before they do.
+    pub fn make_above(&mut self, path: &SourcePath) -> Placed {
+        for dir in path.ancestors().iter().filter(|dir| !dir.is_root()) {
+            if self.there(dir).is_none() {
+                let made = rustix::fs::mkdirat(self.parent_of(dir)?, dir.name(), PRIVATE_DIR);
+                made.map_err(cannot)?;
+                set_incomplete(&self.there(dir).ok_or(Wrong::InTheWay)?);
+            }
+        }
+        Ok(())
+    }
+
     pub fn dir(&mut self, path: &SourcePath, member: &TarMember) -> Placed {
         let made = match path.parent() {
             // The root is the directory that was asked for: it becomes that of the source if there was nothing in it.
             None => {
-                let is_ours = is_empty(&self.root).map_err(cannot)? || is_incomplete(&self.root);
+                let is_ours = is_empty(&self.root).map_err(cannot)? || is_incomplete(&self.root, member.uid);
                 if is_ours {
                     set_incomplete(&self.root);
                 }
@@ -166,7 +198,7 @@ impl Target {
                         set_incomplete(&held);
                         true
                     }
-                    (Err(Errno::EXIST), Ok(held)) if is_incomplete(&held) || is_fresh(&held) => {
+                    (Err(Errno::EXIST), Ok(held)) if is_incomplete(&held, member.uid) || is_fresh(&held) => {
                         set_incomplete(&held);
                         open_up(&held);
                         true
@@ -177,7 +209,7 @@ impl Target {
                 }
             }
         };
-        self.above.push(Above { path: path.clone(), finish: made.then(|| member.clone()) });
+        self.above.push(Above { path: path.clone(), finish: made.then(|| member.clone()), is_spoilt: false });
         Ok(())
     }
 
@@ -208,33 +240,27 @@ impl Target {
     /// A new file on the disk of its directory.
     pub fn unnamed(&mut self, path: &SourcePath) -> Result<Unnamed, Wrong> {
         let dir = self.parent_of(path)?;
-        let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
-        let made = retry_on_intr(|| rustix::fs::openat(dir, c".", flags, PRIVATE_FILE));
-        Ok(Unnamed(File::from(made.map_err(cannot)?)))
+        let flags = OFlags::RDWR | OFlags::CLOEXEC;
+        match retry_on_intr(|| rustix::fs::openat(dir, c".", flags | OFlags::TMPFILE, PRIVATE_FILE)) {
+            Ok(file) => Ok(Unnamed { file: File::from(file), name: None }),
+            // Over a network, for one.
+            Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::NOENT | Errno::INVAL) => {
+                let name = passing_name();
+                let dir = dir.try_clone().map_err(|err| Wrong::Cannot(err.to_string()))?;
+                let flags = flags | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW;
+                let file = rustix::fs::openat(&dir, name.as_slice(), flags, PRIVATE_FILE).map_err(cannot)?;
+                Ok(Unnamed { file: File::from(file), name: Some((dir, name)) })
+            }
+            Err(errno) => Err(cannot(errno)),
+        }
     }
 
     /// Gives a complete file its metadata and its name.
     pub fn name(&mut self, file: &Unnamed, path: &SourcePath, member: &TarMember) -> Placed {
-        let held = OwnedFd::from(file.0.try_clone().map_err(|err| Wrong::Cannot(err.to_string()))?);
-        let dressed = self.dress(&held, member);
+        let held = OwnedFd::from(file.file.try_clone().map_err(|err| Wrong::Cannot(err.to_string()))?);
+        let dressed = self.dresser.dress(&held, member);
         self.link(&held, path)?;
         dressed
-    }
-
-    /// A complete file with its metadata, which has no name yet.
-    pub fn dressed(&self, file: &Unnamed, member: &TarMember) -> Result<OwnedFd, Wrong> {
-        let held = OwnedFd::from(file.0.try_clone().map_err(|err| Wrong::Cannot(err.to_string()))?);
-        self.dress(&held, member)?;
-        Ok(held)
-    }
-
-    /// Whether a node is there that is the same but for its metadata.
-    pub fn is_same_node(&mut self, path: &SourcePath, member: &TarMember) -> bool {
-        let Some(held) = self.there(path) else { return false };
-        let Ok(stat) = stat_fd(held.as_fd()) else { return false };
-        let has_target =
-            || rustix::fs::readlinkat(&held, c"", Vec::new()).is_ok_and(|link| link.as_bytes() == member.link);
-        stat.meta.kind == member.kind && stat.meta.rdev == member.rdev && (member.kind != Kind::Symlink || has_target())
     }
 
     pub fn is_same_inode(&mut self, held: &OwnedFd, path: &SourcePath) -> bool {
@@ -246,6 +272,15 @@ impl Target {
     /// What is at this path, held, wherever it was put.
     pub fn there_at(&self, path: &SourcePath) -> Option<OwnedFd> {
         descend(self.root.as_fd(), path.as_bytes(), HOLD).ok()
+    }
+
+    /// Whether a directory is there that is complete.
+    pub fn is_complete(&self, path: &SourcePath, owner: u32) -> bool {
+        descend(self.root.as_fd(), path.as_bytes(), PASSAGE).is_ok_and(|dir| !is_incomplete(&dir, owner))
+    }
+
+    pub fn dresser(&self) -> Dresser {
+        self.dresser
     }
 
     pub fn failed(&self, source: io::Error) -> TargetError {
@@ -270,8 +305,14 @@ impl Target {
             Some(kind) => rustix::fs::mknodat(dir, name, kind, PRIVATE_FILE, member.rdev),
             None => rustix::fs::symlinkat(&*member.link, dir, name),
         })?;
-        let held = self.there(path).ok_or(Wrong::InTheWay)?;
-        self.dress(&held, member)
+        // Who may write there, too, could have put something else in its place.
+        let euid = rustix::process::geteuid().as_raw();
+        let is_ours = |held: &OwnedFd| {
+            stat_fd(held.as_fd()).is_ok_and(|stat| stat.meta.uid == euid && stat.meta.nlink == 1)
+                && is_same_node(held, member)
+        };
+        let held = self.there(path).filter(is_ours).ok_or(Wrong::InTheWay)?;
+        self.dresser.dress(&held, member)
     }
 
     /// Makes an entry that is not there, or replaces one where that was asked for.
@@ -279,83 +320,34 @@ impl Target {
         let overwrite = self.overwrite;
         let (dir, name) = (self.parent_of(path)?, path.name());
         match make(dir, name) {
-            Err(Errno::EXIST) if overwrite => match rustix::fs::unlinkat(dir, name, AtFlags::empty()) {
-                Ok(()) => make(dir, name).map_err(cannot),
-                Err(Errno::ISDIR | Errno::PERM) => Err(Wrong::InTheWay),
-                Err(errno) => Err(cannot(errno)),
-            },
+            Err(Errno::EXIST) if overwrite => {
+                let passing = passing_name();
+                make(dir, &passing).map_err(cannot)?;
+                let replaced = durable::replace_in(dir, &passing, name);
+                // Of two names of one inode neither replaces the other.
+                let _ = rustix::fs::unlinkat(dir, passing.as_slice(), AtFlags::empty());
+                replaced.map_err(|errno| if errno == Errno::ISDIR { Wrong::InTheWay } else { cannot(errno) })
+            }
             Err(Errno::EXIST) => Err(Wrong::Exists),
             made => made.map_err(cannot),
         }
     }
-
-    /// Owner, attributes, mode and times, in the order in which none undoes another. All that can be set is set.
-    fn dress(&self, held: &OwnedFd, member: &TarMember) -> Placed {
-        let path = proc_path(held);
-        let mut failed: Option<String> = None;
-        let mut note = |what: &str, done: Result<(), Errno>| {
-            if let Err(errno) = done {
-                failed.get_or_insert_with(|| format!("{what} cannot be set: {}", io::Error::from(errno)));
-            }
-        };
-        if self.is_root {
-            let (uid, gid) = (Uid::from_raw(member.uid), Gid::from_raw(member.gid));
-            note("its owner", rustix::fs::chownat(CWD, &*path, Some(uid), Some(gid), AtFlags::empty()));
-        }
-        let is_acl = |name: &[u8]| [acl::ACCESS.0, acl::DEFAULT.0].contains(&name);
-        let set = |(name, value): &(Vec<u8>, Vec<u8>)| {
-            (
-                String::from_utf8_lossy(name).into_owned(),
-                rustix::fs::setxattr(&*path, &**name, value, XattrFlags::empty()),
-            )
-        };
-        for (name, done) in member.xattrs.iter().filter(|(name, _)| !is_acl(name)).map(set) {
-            note(&name, done);
-        }
-        if member.kind != Kind::Symlink {
-            let mode = Mode::from_raw_mode(member.mode);
-            note("its mode", rustix::fs::chmodat(CWD, &*path, mode, AtFlags::empty()));
-        }
-        for (name, done) in member.xattrs.iter().filter(|(name, _)| is_acl(name)).map(set) {
-            note(&name, done);
-        }
-        let time = Timespec { tv_sec: member.mtime.sec, tv_nsec: member.mtime.nsec.into() };
-        let times = Timestamps { last_access: time, last_modification: time };
-        note("its time", rustix::fs::utimensat(CWD, &*path, &times, AtFlags::empty()));
-        failed.map_or(Ok(()), |what| Err(Wrong::Metadata(what)))
-    }
 }
 
-fn cannot(errno: Errno) -> Wrong {
+/// A name that nobody else takes.
+fn passing_name() -> Vec<u8> {
+    format!(".archiver-{}", crate::pipeline::random_id()).into_bytes()
+}
+
+pub(super) fn cannot(errno: Errno) -> Wrong {
     Wrong::Cannot(io::Error::from(errno).to_string())
 }
 
-fn is_empty(dir: &OwnedFd) -> Result<bool, Errno> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let dir = rustix::fs::openat(dir, c".", flags, Mode::empty())?;
-    let mut entries = rustix::fs::Dir::read_from(dir)?;
-    Ok(entries.all(|entry| entry.is_ok_and(|entry| matches!(entry.file_name().to_bytes(), b"." | b".."))))
-}
-
-/// As one is in the moment in which it is made.
-fn is_fresh(dir: &OwnedFd) -> bool {
-    let is_ours = stat_fd(dir.as_fd()).is_ok_and(|stat| {
-        stat.meta.mode == PRIVATE_DIR.as_raw_mode() && stat.meta.uid == rustix::process::geteuid().as_raw()
-    });
-    is_ours && is_empty(dir) == Ok(true)
-}
-
-fn open_up(dir: &OwnedFd) {
-    let _ = rustix::fs::chmodat(CWD, proc_path(dir), PRIVATE_DIR, AtFlags::empty());
-}
-
-/// Where the disk has no attributes nobody knows, and after a kill some directories keep the metadata that they have then.
-fn set_incomplete(dir: &OwnedFd) {
-    let _ = rustix::fs::setxattr(proc_path(dir), INCOMPLETE, b"1", XattrFlags::empty());
-}
-
-fn is_incomplete(dir: &OwnedFd) -> bool {
-    rustix::fs::getxattr(proc_path(dir), INCOMPLETE, &mut [0; 8]).is_ok()
+/// Whether a node is the same but for its metadata.
+pub fn is_same_node(held: &OwnedFd, member: &TarMember) -> bool {
+    let has_target = || rustix::fs::readlinkat(held, c"", Vec::new()).is_ok_and(|link| link.as_bytes() == member.link);
+    stat_fd(held.as_fd()).is_ok_and(|stat| (stat.meta.kind, stat.meta.rdev) == (member.kind, member.rdev))
+        && (member.kind != Kind::Symlink || has_target())
 }
 
 /// Whether this is a regular file of that size and digest.

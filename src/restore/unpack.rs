@@ -4,26 +4,22 @@
 use super::{
     content::{ContentError, copy},
     lines::{LinesError, is_of, lines, name_of, original},
-    target::{Placed, Target, TargetError, Unnamed, Wrong, has_content},
+    links::Links,
+    segments::Growing,
+    selection::Selection,
+    target::{Placed, Target, TargetError, Wrong, has_content, is_same_node},
 };
 use crate::{
     archive::{
         entry::Kind,
-        manifest::{Member, Segment, note},
+        manifest::{Member, note},
         reader::{TarError, TarMember, TarReader},
     },
     path::{SourcePath, escape},
 };
 use rustix::fd::OwnedFd;
 use sha2::{Digest, Sha256};
-use std::{
-    collections::{HashMap, HashSet},
-    io::Read,
-    path::Path,
-};
-
-/// Files that are held open since only another name of them is wanted.
-const HELD_MAX: usize = 256;
+use std::{io::Read, path::Path};
 
 #[derive(Debug, thiserror::Error)]
 pub enum UnpackError {
@@ -37,21 +33,6 @@ pub enum UnpackError {
     Manifest(#[from] LinesError),
     #[error(transparent)]
     Content(ContentError),
-}
-
-/// What is to come back: paths, and all that is below them.
-#[derive(Clone, Debug, Default)]
-pub struct Selection(pub Vec<SourcePath>);
-
-impl Selection {
-    fn includes(&self, path: &SourcePath) -> bool {
-        self.0.iter().any(|wanted| path.is_within(wanted))
-    }
-
-    /// Whether something below this directory is to come back.
-    fn leads_below(&self, dir: &SourcePath) -> bool {
-        self.0.iter().any(|wanted| wanted.is_within(dir))
-    }
 }
 
 /// What came of it so far.
@@ -71,39 +52,26 @@ pub struct Outcome {
 pub type Tell<'a> = &'a mut dyn FnMut(&SourcePath, &Wrong);
 
 pub struct Unpacker<'a> {
-    target: Target,
-    selection: &'a Selection,
-    overwrite: bool,
-    outcome: Outcome,
+    pub(super) target: Target,
+    pub(super) selection: &'a Selection,
+    pub(super) overwrite: bool,
+    pub(super) outcome: Outcome,
     tell: Tell<'a>,
-    growing: Option<Growing>,
+    pub(super) growing: Option<Growing>,
     /// A file larger than a piece that does not come back, and was told.
     spoilt: Option<SourcePath>,
 }
 
-/// A file larger than a piece, while its segments come.
-struct Growing {
-    path: SourcePath,
-    file: Unnamed,
-    next: u32,
-    hasher: Sha256,
-}
-
-/// Of one piece.
-#[derive(Default)]
-struct Links {
-    /// Files that are not wanted, but another name of them is.
-    needed: HashSet<SourcePath>,
-    /// Such files.
-    held: HashMap<SourcePath, OwnedFd>,
-    /// Files with several names that are in place.
-    placed: HashSet<SourcePath>,
-}
-
 /// What ends a piece, or only spoils a member.
-enum Trouble {
+pub(super) enum Trouble {
     Entry(Wrong),
     Piece(UnpackError),
+}
+
+impl From<UnpackError> for Trouble {
+    fn from(err: UnpackError) -> Trouble {
+        Trouble::Piece(err)
+    }
 }
 
 impl From<Wrong> for Trouble {
@@ -120,7 +88,7 @@ impl<'a> Unpacker<'a> {
     /// Unpacks what is wanted of one piece. Pieces come in walk order. After an error what was not reached is told as
     /// missing, and the next piece can come; after one of the target nothing can.
     pub fn piece(&mut self, tar: impl Read, manifest: &Path) -> Result<(), UnpackError> {
-        let mut links = Links { needed: self.needed(manifest)?, ..Links::default() };
+        let mut links = Links::of(manifest, self.selection)?;
         let mut lines = lines(manifest)?;
         let mut tar = TarReader::new(tar);
         let ended = loop {
@@ -169,6 +137,14 @@ impl<'a> Unpacker<'a> {
         Ok(())
     }
 
+    pub(super) fn enter(&mut self, path: &SourcePath) {
+        let (outcome, tell) = (&mut self.outcome, &mut self.tell);
+        self.target.enter(path, &mut |path, wrong| {
+            outcome.wrong += 1;
+            tell(path, &wrong);
+        });
+    }
+
     fn not_reached(&mut self, line: Option<Member>, err: UnpackError) -> Result<(), UnpackError> {
         if let Some(line) = line {
             self.missing(&line);
@@ -177,12 +153,12 @@ impl<'a> Unpacker<'a> {
     }
 
     fn missing(&mut self, line: &Member) {
-        if let Some(path) = line.source_path().filter(|path| self.selection.includes(path)) {
+        if let Some(path) = self.selection.wanted(line) {
             self.spoilt(path, &Wrong::Missing, line);
         }
     }
 
-    fn wrong(&mut self, path: &SourcePath, wrong: &Wrong) {
+    pub(super) fn wrong(&mut self, path: &SourcePath, wrong: &Wrong) {
         self.outcome.wrong += 1;
         (self.tell)(path, wrong);
     }
@@ -193,24 +169,9 @@ impl<'a> Unpacker<'a> {
             return;
         }
         self.wrong(&path, wrong);
+        self.target.spoil(&path);
         self.growing = None;
         self.spoilt = line.segment.map(|_| path);
-    }
-
-    /// Files of a piece of which another name is wanted, but not they.
-    fn needed(&self, manifest: &Path) -> Result<HashSet<SourcePath>, UnpackError> {
-        let mut needed = HashSet::new();
-        for line in lines(manifest)? {
-            let line = line?;
-            let is_wanted = || line.source_path().is_some_and(|path| self.selection.includes(&path));
-            if line.has_note(note::HARDLINK)
-                && is_wanted()
-                && let Some(original) = original(&line).filter(|original| !self.selection.includes(original))
-            {
-                needed.insert(original);
-            }
-        }
-        Ok(needed)
     }
 
     fn member(
@@ -226,166 +187,130 @@ impl<'a> Unpacker<'a> {
             return Ok(());
         }
         let is_wanted = self.selection.includes(&path);
-        let (outcome, tell) = (&mut self.outcome, &mut self.tell);
-        self.target.enter(&path, &mut |path, wrong| {
-            outcome.wrong += 1;
-            tell(path, &wrong);
-        });
+        self.enter(&path);
         if self.growing.as_ref().is_some_and(|growing| growing.path != path) {
             self.end_growing();
         }
-        let done = match (found.kind, line.segment) {
-            (Kind::Dir, _) if is_wanted || self.selection.leads_below(&path) => {
+        let done = match line.segment {
+            _ if found.kind == Kind::Dir && (is_wanted || self.selection.leads_below(&path)) => {
                 self.target.dir(&path, found).map_err(Trouble::from)
             }
-            (Kind::File, _) if !is_wanted && links.needed.contains(&path) => self.hold(tar, found, &path, links),
-            _ if !is_wanted => return Ok(()),
-            (_, Some(segment)) => self.segment(tar, found, line, (&path, segment)),
-            (Kind::File, None) if found.is_hard_link => self.another_name(line, &path, links),
-            (Kind::File, None) => self.file(tar, found, line, (&path, links)),
-            _ => self.node(found, &path).map_err(Trouble::from),
+            _ if !is_wanted => match links.stand_in(&path) {
+                Some(other) => self.stand_in(tar, found, line, (&other, &path, links)),
+                None => return Ok(()),
+            },
+            Some(segment) => self.segment(tar, found, line, (&path, segment)),
+            None if found.is_hard_link => self.another_name(line, &path, links),
+            None => {
+                let placed = self.place(tar, found, line, &path);
+                if line.nlink > 1 {
+                    links.place(&path, where_placed(&placed, &path));
+                }
+                placed
+            }
         };
         match done {
             Ok(()) if is_wanted && line.is_counted() => self.outcome.came += 1,
             Ok(()) => {}
             Err(Trouble::Entry(wrong)) => self.spoilt(path, &wrong, line),
             Err(Trouble::Piece(err)) => {
-                self.spoilt(path, &Wrong::Missing, line);
+                if !matches!(err, UnpackError::Target(_)) && is_wanted {
+                    self.spoilt(path, &Wrong::Missing, line);
+                }
                 return Err(err);
             }
         }
         Ok(())
     }
 
-    fn node(&mut self, found: &TarMember, path: &SourcePath) -> Placed {
-        match self.target.node(path, found) {
-            Err(Wrong::Exists) if self.target.is_same_node(path, found) => {
+    /// What is not to come back under its own name, under the first other one that is. What is wrong is told with that.
+    fn stand_in(
+        &mut self,
+        tar: &mut TarReader<impl Read>,
+        found: &TarMember,
+        line: &Member,
+        (other, path, links): (&SourcePath, &SourcePath, &mut Links),
+    ) -> Result<(), Trouble> {
+        let placed = match self.target.make_above(other) {
+            Ok(()) => self.place(tar, found, line, other),
+            Err(wrong) => Err(wrong.into()),
+        };
+        links.place(path, where_placed(&placed, other));
+        match placed {
+            Err(Trouble::Piece(err)) => Err(err.into()),
+            _ => Ok(()),
+        }
+    }
+
+    fn place(
+        &mut self,
+        tar: &mut TarReader<impl Read>,
+        found: &TarMember,
+        line: &Member,
+        path: &SourcePath,
+    ) -> Result<(), Trouble> {
+        if let Some(held) = self.target.there(path).filter(|_| !self.overwrite) {
+            let is_same = match found.kind {
+                Kind::File => has_content(&held, found.size(), line.sha256.as_deref()),
+                _ => is_same_node(&held, found),
+            };
+            return Ok(self.is_as_it_was(is_same, &held, found)?);
+        }
+        if found.kind != Kind::File {
+            return Ok(self.target.node(path, found)?);
+        }
+        let file = self.target.unnamed(path)?;
+        let copied = copy(tar, found, (file.file(), 0), &mut Sha256::new());
+        if line.sha256 != Some(self.copied(copied)?) {
+            return Err(Wrong::Damaged.into());
+        }
+        Ok(self.target.name(&file, path, found)?)
+    }
+
+    /// Of what is there already.
+    pub(super) fn is_as_it_was(&mut self, is_same: bool, held: &OwnedFd, found: &TarMember) -> Placed {
+        if !is_same {
+            return Err(Wrong::Exists);
+        }
+        self.target.dresser().is_dressed(held, found)?;
+        self.outcome.were_there += 1;
+        Ok(())
+    }
+
+    /// Another name of a member of this piece.
+    fn another_name(&mut self, line: &Member, path: &SourcePath, links: &Links) -> Result<(), Trouble> {
+        let original = original(line).ok_or(Wrong::NoOriginal)?;
+        let at = links.placed(&original)?;
+        if at == path {
+            return Ok(());
+        }
+        let held = self.target.there_at(at).ok_or(Wrong::NoOriginal)?;
+        match self.target.link(&held, path) {
+            Err(Wrong::Exists) if self.target.is_same_inode(&held, path) => {
                 self.outcome.were_there += 1;
                 Ok(())
             }
-            placed => placed,
+            linked => Ok(linked?),
         }
     }
 
-    fn file(
-        &mut self,
-        tar: &mut TarReader<impl Read>,
-        found: &TarMember,
-        line: &Member,
-        (path, links): (&SourcePath, &mut Links),
-    ) -> Result<(), Trouble> {
-        let is_there = match self.target.there(path) {
-            Some(held) if !self.overwrite => {
-                if !has_content(&held, found.size(), line.sha256.as_deref()) {
-                    return Err(Wrong::Exists.into());
-                }
-                true
-            }
-            _ => false,
-        };
-        if is_there {
-            self.outcome.were_there += 1;
-        } else {
-            let file = self.target.unnamed(path)?;
-            let sha256 = self.copy(tar, found, (&file, 0), &mut Sha256::new())?;
-            if line.sha256.as_ref() != Some(&sha256) {
-                return Err(Wrong::Damaged.into());
-            }
-            self.target.name(&file, path, found)?;
-        }
-        if line.nlink > 1 {
-            links.placed.insert(path.clone());
-        }
-        Ok(())
-    }
-
-    /// Another name of a file of this piece.
-    fn another_name(&mut self, line: &Member, path: &SourcePath, links: &Links) -> Result<(), Trouble> {
-        let original = original(line).ok_or(Wrong::NoOriginal)?;
-        let placed = match links.held.get(&original) {
-            Some(held) => self.target.link(held, path),
-            None if links.placed.contains(&original) => {
-                let held = self.target.there_at(&original).ok_or(Wrong::NoOriginal)?;
-                match self.target.link(&held, path) {
-                    Err(Wrong::Exists) if self.target.is_same_inode(&held, path) => {
-                        self.outcome.were_there += 1;
-                        Ok(())
-                    }
-                    linked => linked,
-                }
-            }
-            None => Err(Wrong::NoOriginal),
-        };
-        Ok(placed?)
-    }
-
-    fn hold(
-        &mut self,
-        tar: &mut TarReader<impl Read>,
-        found: &TarMember,
-        path: &SourcePath,
-        links: &mut Links,
-    ) -> Result<(), Trouble> {
-        if links.held.len() >= HELD_MAX {
-            return Ok(());
-        }
-        let file = self.target.unnamed(&SourcePath::root().join(b"x"))?;
-        self.copy(tar, found, (&file, 0), &mut Sha256::new())?;
-        links.held.insert(path.clone(), self.target.dressed(&file, found)?);
-        Ok(())
-    }
-
-    fn segment(
-        &mut self,
-        tar: &mut TarReader<impl Read>,
-        found: &TarMember,
-        line: &Member,
-        (path, segment): (&SourcePath, Segment),
-    ) -> Result<(), Trouble> {
-        if segment.index == 1 {
-            if !self.overwrite && self.target.there(path).is_some() {
-                return Err(Wrong::Exists.into());
-            }
-            let file = self.target.unnamed(path)?;
-            self.growing = Some(Growing { path: path.clone(), file, next: 1, hasher: Sha256::new() });
-        }
-        let Some(mut growing) = self.growing.take_if(|growing| growing.next == segment.index) else {
-            return Err(Wrong::Missing.into());
-        };
-        let at = (&growing.file, segment.offset);
-        let sha256 = self.copy(tar, found, at, &mut growing.hasher)?;
-        growing.next += 1;
-        if segment.index < segment.count {
-            self.growing = Some(growing);
-            return Ok(());
-        }
-        if line.file_sha256.as_ref() != Some(&sha256) {
-            return Err(Wrong::Damaged.into());
-        }
-        Ok(self.target.name(&growing.file, path, found)?)
-    }
-
-    /// A file whose last segments did not come.
-    fn end_growing(&mut self) {
-        if let Some(growing) = self.growing.take() {
-            self.wrong(&growing.path, &Wrong::Missing);
-        }
-    }
-
-    fn copy(
-        &mut self,
-        tar: &mut TarReader<impl Read>,
-        found: &TarMember,
-        (file, start): (&Unnamed, u64),
-        hasher: &mut Sha256,
-    ) -> Result<String, Trouble> {
-        let copied = copy(tar, found, (file.file(), start), hasher).map_err(|err| match err {
+    pub(super) fn copied(&mut self, copied: Result<(String, u64), ContentError>) -> Result<String, Trouble> {
+        let copied = copied.map_err(|err| match err {
             ContentError::Write(source) => self.target.failed(source).into(),
             err => UnpackError::Content(err),
         });
         let (sha256, written) = copied.map_err(Trouble::Piece)?;
         self.outcome.bytes += written;
         Ok(sha256)
+    }
+}
+
+/// What cannot be dressed is in place all the same.
+fn where_placed(placed: &Result<(), Trouble>, path: &SourcePath) -> Result<SourcePath, Wrong> {
+    match placed {
+        Ok(()) | Err(Trouble::Entry(Wrong::Metadata(_))) => Ok(path.clone()),
+        Err(Trouble::Entry(wrong)) => Err(wrong.clone()),
+        Err(Trouble::Piece(_)) => Err(Wrong::Missing),
     }
 }
 
