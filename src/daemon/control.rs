@@ -78,6 +78,14 @@ impl Control {
     }
 }
 
+/// The next question; none where nobody can be listened to.
+pub(super) async fn next_question(control: &mut Option<Control>) -> Asked {
+    match control {
+        Some(control) => control.next().await,
+        None => std::future::pending().await,
+    }
+}
+
 impl Drop for Control {
     fn drop(&mut self) {
         // What stays is removed by the next start.

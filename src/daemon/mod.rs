@@ -11,6 +11,7 @@ mod running;
 mod signals;
 mod systemd;
 mod vault;
+mod waiting;
 
 use crate::{
     catalog::Catalog,
@@ -26,7 +27,7 @@ use crate::{
     upload::chance,
 };
 use configured::{Configured, Speakers};
-use control::Control;
+use control::{Asked, Control};
 use metrics::Metrics;
 use running::{Running, window};
 use signals::{Signals, StopSignal, Told};
@@ -37,6 +38,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 use vault::Opened;
+use waiting::{Ears, Woken};
 
 pub use control::{Question, ask, ask_any};
 pub use doctor::doctor;
@@ -149,8 +151,9 @@ async fn serve(
     monitor: Arc<dyn Monitor>,
     watched: Arc<report::Live>,
 ) -> Result<(Finish, Option<StopSignal>), CannotRun> {
-    let mut signals = Signals::listen().map_err(|err| (1, format!("Cannot listen to signals: {err}")))?;
-    let (catalog, vault) = match open(&mut configured, run, monitor.as_ref(), &mut signals).await? {
+    let signals = Signals::listen().map_err(|err| (1, format!("Cannot listen to signals: {err}")))?;
+    let mut ears = Ears { signals, control: None };
+    let (catalog, vault) = match open(&mut configured, run, monitor.as_ref(), &watched, &mut ears).await? {
         Ok(opened) => opened,
         Err(signal) => return Ok((Finish { ended: Ended::Stopped, lost: 0 }, Some(signal))),
     };
@@ -178,7 +181,8 @@ async fn serve(
         runtime: tokio::runtime::Handle::current(),
         ready: Box::new(move || is_ready.notify_one()),
     };
-    let control = listen(&settings.state);
+    let Ears { mut signals, control } = ears;
+    let control = control.or_else(|| listen(&settings.state));
     let metrics = Metrics::tell(settings, &catalog, &watched).await;
     let running = Running {
         configured,
@@ -258,19 +262,18 @@ async fn open(
     configured: &mut Configured,
     run: &Run,
     monitor: &dyn Monitor,
-    signals: &mut Signals,
+    watched: &report::Live,
+    ears: &mut Ears,
 ) -> Result<Result<(Catalog, Opened), StopSignal>, CannotRun> {
     loop {
-        match open_as(&configured.settings, run, monitor, signals).await? {
+        match open_as(&configured.settings, run, monitor, ears).await? {
             Ok(opened) => return Ok(Ok(opened)),
-            Err(Told::Stop(signal)) => return Ok(Err(signal)),
-            Err(Told::Reload) => match configured.read().await {
-                Ok(next) => {
-                    configured.take(next);
-                    configured.remember().await;
-                }
-                Err(why) => configured.refuse(why),
-            },
+            Err(Woken::Told(Told::Stop(signal))) => return Ok(Err(signal)),
+            Err(Woken::Told(Told::Reload)) => drop(waiting::reload(configured).await),
+            Err(Woken::Asked(Asked { question, answer })) => {
+                // Who asked may have gone.
+                let _ = answer.send(waiting::answer(question, configured, watched).await);
+            }
         }
     }
 }
@@ -281,9 +284,9 @@ async fn open_as(
     settings: &Settings,
     run: &Run,
     monitor: &dyn Monitor,
-    signals: &mut Signals,
-) -> Result<Result<(Catalog, Opened), Told>, CannotRun> {
-    let (catalog, is_known) = match open_catalog(settings, run, monitor, signals).await? {
+    ears: &mut Ears,
+) -> Result<Result<(Catalog, Opened), Woken>, CannotRun> {
+    let (catalog, is_known) = match open_catalog(settings, run, monitor, ears).await? {
         Ok(opened) => opened,
         Err(why) => return Ok(Err(why)),
     };
@@ -292,7 +295,7 @@ async fn open_as(
         Encrypter::open(&keys, Arc::new(std::time::SystemTime::now)).map_err(|err| cannot(&err))?;
     }
     let opening = vault::Opening { run, monitor, is_known };
-    Ok(vault::open(settings, &opening, signals).await?.map(|vault| (catalog, vault)))
+    Ok(vault::open(settings, &opening, ears).await?.map(|vault| (catalog, vault)))
 }
 
 /// Opens the catalog, and asks it whether the vault is known. What may pass by itself, as a disk that is full, is
@@ -301,8 +304,8 @@ async fn open_catalog(
     settings: &Settings,
     run: &Run,
     monitor: &dyn Monitor,
-    signals: &mut Signals,
-) -> Result<Result<(Catalog, bool), Told>, CannotRun> {
+    ears: &mut Ears,
+) -> Result<Result<(Catalog, bool), Woken>, CannotRun> {
     let (mut backoff, limit) = (Backoff::default(), Limit::of(run.once, run.give_up_after));
     loop {
         let opened = Catalog::open_or_go_back(&settings.catalog_file(), jiff::Timestamp::now());
@@ -316,25 +319,8 @@ async fn open_catalog(
         };
         let wait = backoff.failed(err.waits(), err.fate(), jiff::Timestamp::now(), limit, chance());
         let Some(wait) = wait else { return Err(cannot(&err)) };
-        if let Some(why) = tell_and_wait(monitor, signals, &err, wait).await {
+        if let Some(why) = ears.tell_and_wait(&settings.state, monitor, &err, wait).await {
             return Ok(Err(why));
         }
-    }
-}
-
-/// Tells what keeps a run from its beginning, and waits. Gives what ended the waiting.
-async fn tell_and_wait(
-    monitor: &dyn Monitor,
-    signals: &mut Signals,
-    err: &impl Fateful,
-    wait: Duration,
-) -> Option<Told> {
-    let what = Chain(err).to_string();
-    monitor.notice(&Notice::Trouble { trouble: err.trouble(), what, retry_in: Some(wait) });
-    systemd::extend(wait + START_WITHIN);
-    systemd::alive();
-    tokio::select! {
-        () = tokio::time::sleep(wait) => None,
-        told = signals.next() => Some(told),
     }
 }

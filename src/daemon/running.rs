@@ -3,7 +3,7 @@
 use super::{
     Run,
     configured::{Configured, Next, needs_restart},
-    control::{Asked, Control, Question},
+    control::{Asked, Control, Question, next_question},
     metrics::Metrics,
     on_disk::{Found, OnDisk},
     options, systemd,
@@ -76,24 +76,7 @@ impl Running {
 
     async fn answer(&mut self, question: Question) -> Value {
         match question {
-            Question::Status => {
-                let file = match self.configured.read().await {
-                    Ok(next) => {
-                        let texts = |of: &[SettingChange]| of.iter().map(ToString::to_string).collect::<Vec<_>>();
-                        let (restart, changes): (Vec<_>, Vec<_>) = next.changes.into_iter().partition(needs_restart);
-                        json!({ "changes": texts(&changes), "restart": texts(&restart) })
-                    }
-                    Err(why) => json!({ "wrong": why }),
-                };
-                json!({
-                    "version": env!("CARGO_PKG_VERSION"),
-                    "pid": std::process::id(),
-                    "state": self.configured.settings.state,
-                    // How the configuration would be another if it were read again now.
-                    "file": file,
-                    "now": self.watched.snapshot(),
-                })
-            }
+            Question::Status => status(&mut self.configured, &self.watched).await,
             Question::Pause(part) => {
                 if let Part::Source(source) = &part
                     && !self.configured.settings.sources.iter().any(|known| known.name == *source)
@@ -237,9 +220,22 @@ async fn next_found(on_disk: &mut Option<OnDisk>) -> Found {
     }
 }
 
-async fn next_question(control: &mut Option<Control>) -> Asked {
-    match control {
-        Some(control) => control.next().await,
-        None => std::future::pending().await,
-    }
+/// How a daemon is, for `archiver status`.
+pub(super) async fn status(configured: &mut Configured, watched: &report::Live) -> Value {
+    let file = match configured.read().await {
+        Ok(next) => {
+            let texts = |of: &[SettingChange]| of.iter().map(ToString::to_string).collect::<Vec<_>>();
+            let (restart, changes): (Vec<_>, Vec<_>) = next.changes.into_iter().partition(needs_restart);
+            json!({ "changes": texts(&changes), "restart": texts(&restart) })
+        }
+        Err(why) => json!({ "wrong": why }),
+    };
+    json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "pid": std::process::id(),
+        "state": configured.settings.state,
+        // How the configuration would be another if it were read again now.
+        "file": file,
+        "now": watched.snapshot(),
+    })
 }

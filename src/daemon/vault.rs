@@ -1,6 +1,9 @@
 //! The vault that the configuration names.
 
-use super::{CannotRun, Run, Signals, Told, cannot, systemd, tell_and_wait};
+use super::{
+    CannotRun, Run, cannot, systemd,
+    waiting::{Ears, Woken},
+};
 use crate::{
     config::{Settings, VaultUrl},
     fate::{Chain, Fateful},
@@ -56,10 +59,10 @@ impl Opened {
 pub(super) async fn open(
     settings: &Settings,
     opening: &Opening<'_>,
-    signals: &mut Signals,
-) -> Result<Result<Opened, Told>, CannotRun> {
+    ears: &mut Ears,
+) -> Result<Result<Opened, Woken>, CannotRun> {
     match (&settings.vault.url, s3_options(settings)) {
-        (VaultUrl::Directory(path), _) => open_directory(path, settings, opening, signals).await,
+        (VaultUrl::Directory(path), _) => open_directory(path, settings, opening, ears).await,
         (VaultUrl::S3 { .. }, options) => {
             let options = options.expect("a URL of S3 has options of S3");
             Ok(Ok(Opened::S3(Box::new(S3Vault::open(options).await))))
@@ -96,8 +99,8 @@ async fn open_directory(
     path: &Path,
     settings: &Settings,
     Opening { run, monitor, is_known }: &Opening<'_>,
-    signals: &mut Signals,
-) -> Result<Result<Opened, Told>, CannotRun> {
+    ears: &mut Ears,
+) -> Result<Result<Opened, Woken>, CannotRun> {
     let (mut backoff, mut is_staging_good) = (Backoff::default(), false);
     loop {
         let opening = path.to_owned();
@@ -129,7 +132,7 @@ async fn open_directory(
             // All else is good: it runs, and does not fail for a disk that may be back in a moment.
             systemd::ready();
         }
-        if let Some(why) = tell_and_wait(*monitor, signals, &err, wait).await {
+        if let Some(why) = ears.tell_and_wait(&settings.state, *monitor, &err, wait).await {
             return Ok(Err(why));
         }
     }

@@ -125,8 +125,11 @@ fn a_vault_that_is_waited_for_may_be_named_otherwise() {
     world.vault = world.root.path().join("no vault");
     let daemon = Daemon::start_with(&world, &["run", "--pass-now", "data"]);
     daemon.hear("retry_in");
+    assert_eq!(status(&world)["daemon"]["pid"], daemon.child.id(), "It is asked while it waits");
+    let ran = world.archiver(&["pause"]).expect(2);
+    assert!(ran.stderr.contains("waits for its catalog or its vault"), "{}", ran.stderr);
     world.vault = right;
-    daemon.reload(&world);
+    world.archiver(&["reload"]).expect(0);
     daemon.hear("Pass ended");
     let bad = std::mem::replace(&mut world.vault, world.root.path().join("no vault"));
     daemon.reload(&world);
