@@ -1,4 +1,4 @@
-//! Getting it back: opening what was downloaded from the vault.
+//! Getting it back: thaw, fetch, open, and unpack below a directory, each member held against the manifest.
 
 mod bring;
 mod content;
