@@ -322,3 +322,13 @@ fn a_restore_that_is_killed_at_any_moment_goes_on() {
         is_same_but(&world, &to, &[]);
     }
 }
+
+#[test]
+fn a_link_that_a_kill_left_without_its_metadata_gets_them() {
+    let (world, to) = archived();
+    restore(&world, &to, &["/"]).expect(0);
+    let undone = "cd \"$1\"; setfattr -n user.archiver.incomplete -v 1 a; touch -h a/link; chown -h 5 a/link";
+    world.bash(undone, &[&to]).expect(0);
+    restore(&world, &to, &["/"]).expect(0);
+    is_same_but(&world, &to, &[]);
+}

@@ -118,6 +118,12 @@ impl Target {
         self.above.iter().any(|above| above.path == *dir)
     }
 
+    /// Whether the directory of this entry is one that we make.
+    pub fn is_making_in(&self, path: &SourcePath) -> bool {
+        let parent = path.parent();
+        self.above.iter().any(|above| above.finish.is_some() && Some(&above.path) == parent.as_ref())
+    }
+
     /// Directories of which this is not a part any more are complete.
     pub fn enter(&mut self, path: &SourcePath, wrong: &mut dyn FnMut(&SourcePath, Wrong)) {
         while let Some(above) = self.above.pop_if(|above| !path.is_within(&above.path)) {

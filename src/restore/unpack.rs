@@ -254,6 +254,10 @@ impl<'a> Unpacker<'a> {
                 Kind::File => has_content(&held, found.size(), line.sha256.as_deref()),
                 _ => is_same_node(&held, found),
             };
+            if is_same && found.kind != Kind::File && self.target.is_making_in(path) {
+                // A kill may have come between its name and its metadata; those of a file are there before its name.
+                self.target.dresser().dress(&held, found)?;
+            }
             return Ok(self.is_as_it_was(is_same, &held, found)?);
         }
         if found.kind != Kind::File {
