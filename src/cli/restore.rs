@@ -12,7 +12,7 @@ use crate::{
     price::{Return, Stock, Tier},
     restore::{BringError, Bringing, News, Outcome, RestoreError, Selection, Target, Unpacker, Wanted, Wrong, is_in},
     units::ByteSize,
-    vault::Vault,
+    vault::{Vault, s3},
 };
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
@@ -210,8 +210,7 @@ fn budget(text: &str) -> Result<f64, String> {
 }
 
 fn is_frozen(settings: &Settings) -> bool {
-    let is_s3 = matches!(settings.vault.url, VaultUrl::S3 { .. });
-    is_s3 && matches!(settings.vault.storage_class.as_str(), "DEEP_ARCHIVE" | "GLACIER")
+    matches!(settings.vault.url, VaultUrl::S3 { .. }) && s3::is_frozen(&settings.vault.storage_class)
 }
 
 fn tier(speed: Speed) -> Tier {
@@ -268,7 +267,7 @@ fn bring(
     let mut wrong = |path: &SourcePath, wrong: &Wrong| bar.suspend(|| tell_wrong(path, wrong, restore.json));
     let news = |news: News<'_>| match news {
         News::Thawing(key) => bar.set_message(format!("thawing {key}")),
-        News::Fetching { key, .. } => bar.set_message(format!("fetching {key}")),
+        News::Fetching(key) => bar.set_message(format!("fetching {key}")),
         News::Came(bytes) => bar.inc(bytes),
         News::Unpacking(key) => bar.set_message(format!("unpacking {key}")),
         News::Lost { key, why } => bar.suspend(|| eprintln!("archiver: {key}: {why}")),

@@ -53,10 +53,7 @@ impl Wanted {
 pub enum News<'a> {
     /// Asked for, and not there yet.
     Thawing(&'a Key),
-    Fetching {
-        key: &'a Key,
-        size: u64,
-    },
+    Fetching(&'a Key),
     Came(u64),
     Unpacking(&'a Key),
     /// A piece of which nothing, or not all, came.
@@ -124,8 +121,8 @@ impl Bringing<'_> {
         lock.try_lock().map_err(|_| FetchError::InUse(self.staging.clone()))?;
         let mut are_there = Vec::new();
         for piece in pieces {
-            let is_there =
-                is_whole(&piece.local_manifest) && unpacker.is_there(&piece.local_manifest).is_ok_and(|is| is);
+            // Of one that cannot be read to its end nobody knows.
+            let is_there = unpacker.is_there(&piece.local_manifest).is_ok_and(|is| is);
             are_there.push(is_there);
             if is_there {
                 continue;
@@ -229,7 +226,7 @@ impl Bringing<'_> {
             self.runtime.block_on(async { tokio::time::sleep(wait).await });
             wait = (wait * 2).min(POLL_LONGEST);
         }
-        (self.tell)(News::Fetching { key: &object.key, size: object.size });
+        (self.tell)(News::Fetching(&object.key));
         let came = |bytes| (self.tell)(News::Came(bytes));
         self.runtime.block_on(fetch(&self.vault, object, file, &came))
     }

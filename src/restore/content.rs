@@ -3,6 +3,7 @@
 use crate::archive::{
     header::{BLOCK, padded},
     holes::{self, Extent},
+    pack::hex,
     reader::{TarError, TarMember, TarReader},
 };
 use sha2::{Digest, Sha256};
@@ -59,29 +60,25 @@ pub fn copy(
     }
     hash_zeros(hasher, size - at);
     file.set_len(start + size).map_err(ContentError::Write)?;
-    Ok((hex(hasher.clone().finalize()), written))
+    Ok((hex(hasher.clone()), written))
 }
 
 /// The regions with data of a sparse member, from the map at the head of its data.
 fn map(tar: &mut TarReader<impl Read>, found: &TarMember) -> Result<Vec<Extent>, ContentError> {
     let damaged = || TarError::Foreign { at: found.offset, why: "the map of a sparse file is damaged" };
-    let mut text = Vec::new();
-    let mut lines_due = 1;
-    loop {
+    let (mut text, mut ends, mut due) = (Vec::new(), 0, None);
+    while due.is_none_or(|due| ends < due) {
+        if text.len() > MAP_LEN_MAX {
+            return Err(damaged().into());
+        }
         let mut block = [0; BLOCK as usize];
         tar.read_exact(&mut block).map_err(ContentError::Read)?;
         text.extend_from_slice(&block);
-        let ends = text.iter().filter(|byte| **byte == b'\n').count();
-        if lines_due == 1 && ends > 0 {
+        ends += block.iter().filter(|byte| **byte == b'\n').count();
+        if due.is_none() && ends > 0 {
             let first = text.split(|byte| *byte == b'\n').next().and_then(|line| std::str::from_utf8(line).ok());
             let count: usize = first.and_then(|line| line.parse().ok()).ok_or_else(damaged)?;
-            lines_due = count.checked_mul(2).and_then(|lines| lines.checked_add(1)).ok_or_else(damaged)?;
-        }
-        if lines_due > 1 && ends >= lines_due || lines_due == 1 && ends == 1 {
-            break;
-        }
-        if text.len() > MAP_LEN_MAX {
-            return Err(damaged().into());
+            due = Some(count.checked_mul(2).and_then(|lines| lines.checked_add(1)).ok_or_else(damaged)?);
         }
     }
     let extents = holes::read_map(text.as_slice()).map_err(|_| damaged())?;
@@ -109,17 +106,13 @@ fn hash_zeros(hasher: &mut Sha256, mut len: u64) {
     }
 }
 
-pub fn hex(digest: impl AsRef<[u8]>) -> String {
-    digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 /// SHA-256 of a file, in hexadecimal.
 pub fn sha256(file: &File) -> io::Result<String> {
     let (mut hasher, mut buffer, mut at) = (Sha256::new(), vec![0; COPY_LEN], 0);
     loop {
         let len = file.read_at(&mut buffer, at)?;
         if len == 0 {
-            return Ok(hex(hasher.finalize()));
+            return Ok(hex(hasher));
         }
         hasher.update(&buffer[..len]);
         at += len as u64;

@@ -1,8 +1,8 @@
 //! Brings an object from the vault to the disk: ranges side by side, written in order, and whole only with the size
 //! and the digest that were recorded when it was sealed. What was fetched before an interruption is not fetched again.
 
-use super::content::hex;
 use crate::{
+    archive::pack::hex,
     durable::{self, DurableError, at},
     fate::{Fate, Fateful, Trouble},
     pipeline::{Backoff, Limit},
@@ -136,7 +136,7 @@ pub async fn fetch(vault: &Arc<dyn Vault>, object: &Object, dest: &Path, came: &
             came(bytes.len() as u64);
         }
     }
-    if hex(hasher.finalize()) != object.sha256 {
+    if hex(hasher) != object.sha256 {
         durable::remove(dest)?;
         return Err(FetchError::Digest(object.key.clone()));
     }

@@ -96,7 +96,8 @@ fn piece(members: &[(&str, Body<'_>)]) -> (Vec<u8>, Vec<u8>) {
             Body::HardLink(link) => (Some(link), Some(note::HARDLINK.to_owned())),
             _ => (None, None),
         };
-        let sha256 = matches!(body, Body::File { .. }).then(|| crate::restore::content::hex(Sha256::digest("x")));
+        let sha256 =
+            matches!(body, Body::File { .. }).then(|| crate::archive::pack::hex(Sha256::new().chain_update("x")));
         let line = Member {
             path,
             path_b64,

@@ -28,7 +28,7 @@ mod segment;
 mod tests;
 mod under_way;
 
-pub(super) use draft::hex;
+pub use draft::hex;
 pub use error::PackError;
 pub use packed::{Mark, MemberMark, Packed, PathField, RECORD_VERSION, Range, SegmentChain};
 

@@ -37,6 +37,7 @@ use body::LineRate;
 pub use credentials::Identity;
 use credentials::Reloading;
 use failure::{Call, Failure};
+pub use objects::is_frozen;
 pub use probe::Plan;
 use std::{
     error::Error,

@@ -238,7 +238,8 @@ struct Page {
     next: Option<String>,
 }
 
-fn is_frozen(class: &str) -> bool {
+/// Whether what is in this class must be thawed before it can be read.
+pub fn is_frozen(class: &str) -> bool {
     matches!(class, "GLACIER" | "DEEP_ARCHIVE")
 }
 
