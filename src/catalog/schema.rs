@@ -6,7 +6,7 @@ use rusqlite::Connection;
 pub const APPLICATION_ID: u32 = u32::from_be_bytes(*b"Arcv");
 
 /// What leads from each version to the next; the first from nothing to version 1.
-const STEPS: [&str; 1] = [V1];
+const STEPS: [&str; 2] = [V1, V2];
 
 /// `PRAGMA user_version` of what this program writes.
 pub const VERSION: u32 = STEPS.len() as u32;
@@ -103,6 +103,26 @@ CREATE TABLE upload (
     record TEXT NOT NULL
 ) STRICT;
 CREATE INDEX upload_proof ON upload (key, record);
+";
+
+/// When a piece was last proven, by each way of proving; and restores under way, as their room wrote them.
+const V2: &str = "
+CREATE TABLE proof (
+    source TEXT NOT NULL,
+    pass TEXT NOT NULL,
+    seq INTEGER NOT NULL,
+    how TEXT NOT NULL CHECK (how IN ('listed', 'hashed', 'opened')),
+    at TEXT NOT NULL,
+    PRIMARY KEY (source, pass, seq, how),
+    FOREIGN KEY (source, pass, seq) REFERENCES piece (source, pass, seq)
+) STRICT;
+CREATE INDEX proof_proof ON proof (source, pass, seq, how, at);
+
+CREATE TABLE restore (
+    job TEXT NOT NULL PRIMARY KEY,
+    record TEXT NOT NULL
+) STRICT;
+CREATE INDEX restore_proof ON restore (job, record);
 ";
 
 /// Brings a database from version `from` to [`VERSION`], in one transaction.

@@ -1,5 +1,6 @@
 //! The commands: one file each, all built from the definitions here. Data goes to stdout, all else to stderr.
 
+mod access;
 mod aws_policy;
 mod check;
 mod decrypt;

@@ -1,18 +1,20 @@
 //! `archiver restore`: brings files back. It says what that takes and costs, asks, and then thaws, waits, fetches,
 //! proves and unpacks. Begun again, it goes on: what was fetched, and what is in place, stays.
 
-use super::{Failed, decrypt, json_line};
+use super::{
+    Failed,
+    access::{self, Access},
+    json_line,
+};
 use crate::{
     catalog::{CatalogError, PieceRow},
     config::{Settings, VaultUrl},
-    daemon,
-    encrypt::Opener,
     path::SourcePath,
     pipeline::local_manifest,
     price::{Return, Stock, Tier},
-    restore::{BringError, Bringing, News, Outcome, RestoreError, Selection, Target, Unpacker, Wanted, Wrong, is_in},
+    restore::{BringError, Bringing, Manifests, News, Outcome, Selection, Target, Unpacker, Wanted, Wrong, is_in},
     units::ByteSize,
-    vault::{Vault, s3},
+    vault::s3,
 };
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
@@ -22,7 +24,6 @@ use std::{
     io::{BufRead, IsTerminal, stderr, stdin, stdout},
     os::unix::ffi::OsStrExt,
     path::PathBuf,
-    sync::Arc,
 };
 
 /// Said of a path of which no manifest tells.
@@ -78,12 +79,10 @@ pub struct Args {
 }
 
 pub fn run(args: &super::Args, restore: &Args) -> Result<u8, Failed> {
-    let mut settings = daemon::load(&args.config)?;
-    // Whoever brings back has rights of their own.
-    settings.vault.profile = settings.restore.profile.clone().or(settings.vault.profile);
-    let settings = settings;
-    let plan = Plan::make(&settings, restore)?;
-    plan.show(&settings, restore)?;
+    let access = Access::new(&args.config)?;
+    let settings = &access.settings;
+    let plan = Plan::make(settings, restore)?;
+    plan.show(settings, restore)?;
     if let Some(budget) = restore.budget
         && plan.cost.is_none()
         && matches!(settings.vault.url, VaultUrl::S3 { .. })
@@ -98,14 +97,11 @@ pub fn run(args: &super::Args, restore: &Args) -> Result<u8, Failed> {
         return Ok(0);
     }
     agree(restore)?;
-    let unlock = decrypt::configured(&settings)?;
-    let opener = unlock.map(|unlock| Opener::open(&unlock)).transpose().map_err(|err| Failed::of(&err))?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    let vault = runtime.block_on(daemon::open_vault(&settings)).map_err(|why| Failed::new(4, why))?;
+    let manifests = access.manifests()?;
     let to = std::path::absolute(&restore.to)?;
     let target = Target::open(&to, restore.overwrite).map_err(|err| Failed::other(&err))?;
     let bar = bar(args.quiet || restore.json, plan.bytes());
-    let done = bring(&plan, target, vault, (&settings, restore, opener.as_ref(), &runtime, &bar));
+    let done = bring(&plan, target, manifests, (settings, restore, &bar));
     bar.finish_and_clear();
     let (outcome, lost) = done?;
     tell(&outcome, lost, restore)?;
@@ -256,13 +252,13 @@ fn bar(is_hidden: bool, bytes: u64) -> ProgressBar {
     ProgressBar::new(bytes).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("=> "))
 }
 
-type With<'a> = (&'a Settings, &'a Args, Option<&'a Opener>, &'a tokio::runtime::Runtime, &'a ProgressBar);
+type With<'a> = (&'a Settings, &'a Args, &'a ProgressBar);
 
 fn bring(
     plan: &Plan,
     target: Target,
-    vault: Arc<dyn Vault>,
-    (settings, restore, opener, runtime, bar): With<'_>,
+    manifests: Manifests<'_>,
+    (settings, restore, bar): With<'_>,
 ) -> Result<(Outcome, u64), Failed> {
     let mut wrong = |path: &SourcePath, wrong: &Wrong| bar.suspend(|| tell_wrong(path, wrong, restore.json));
     let news = |news: News<'_>| match news {
@@ -274,9 +270,7 @@ fn bring(
     };
     let mut unpacker = Unpacker::new(target, &plan.selection, restore.overwrite, &mut wrong);
     let bringing = Bringing {
-        vault,
-        runtime: runtime.handle().clone(),
-        opener,
+        manifests,
         staging: settings.restore.path.clone(),
         cap: settings.restore.cap.0,
         tier: tier(restore.tier),
@@ -289,11 +283,7 @@ fn bring(
 }
 
 fn failed(err: BringError) -> Failed {
-    let failed = match &err {
-        BringError::Fetch(err) => Failed::of(err),
-        BringError::Restore(err @ RestoreError::Unpack { .. }) => Failed::other(err),
-        BringError::Restore(err) => Failed::of(err),
-    };
+    let failed = access::failed(&err);
     Failed { what: format!("{}. The same command goes on from here", failed.what), ..failed }
 }
 

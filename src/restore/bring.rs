@@ -3,26 +3,25 @@
 
 use super::{
     fetch::{FetchError, Object, fetch, patiently},
-    open::{Form, RestoreError, form, with_clear},
+    manifests::Manifests,
+    open::{RestoreError, form, with_clear},
     unpack::{UnpackError, Unpacker},
 };
 use crate::{
     catalog::PieceRow,
     durable::{self, DurableError, at},
-    encrypt::{EncryptError, Opener},
+    encrypt::EncryptError,
     fate::Chain,
-    pipeline::{local_manifest, read_manifest},
+    pipeline::local_manifest,
     price::Tier,
-    vault::{Cause, Key, KeyError, Thaw, Vault, VaultError},
+    vault::{Cause, Key, KeyError, Thaw, VaultError},
 };
 use std::{
     fs::File,
     io,
     path::{Path, PathBuf},
-    sync::Arc,
     time::Duration,
 };
-use tokio::runtime::Handle;
 
 /// How often it is asked whether a piece has thawed: soon at first, then as often as makes sense for hours.
 const POLL_FIRST: Duration = Duration::from_secs(1);
@@ -64,9 +63,7 @@ pub enum News<'a> {
 }
 
 pub struct Bringing<'a> {
-    pub vault: Arc<dyn Vault>,
-    pub runtime: Handle,
-    pub opener: Option<&'a Opener>,
+    pub manifests: Manifests<'a>,
     /// Where pieces lie between being fetched and being unpacked.
     pub staging: PathBuf,
     /// What it may hold, bytes.
@@ -153,17 +150,8 @@ impl Bringing<'_> {
             passed.map_err(|source| RestoreError::Unpack { path: piece.local_manifest.clone(), source })?;
             return Ok(Ok(()));
         }
-        let fetched = self.staging.join(piece.manifest_key.as_str()).with_extension("clear");
-        let manifest = match is_whole(&piece.local_manifest) {
-            true => Ok(piece.local_manifest.clone()),
-            false => self.manifest(&piece.manifest_key, &fetched).map(|()| fetched.clone()),
-        };
-        match manifest {
-            Ok(manifest) => {
-                let brought = self.bring(piece, &manifest, unpacker);
-                durable::remove(&fetched)?;
-                brought
-            }
+        match self.manifests.of(&piece.local_manifest, &piece.manifest_key) {
+            Ok(manifest) => self.bring(piece, &manifest, unpacker),
             Err(err) if err.is_of_object() => Ok(Err(format!("Its manifest: {}", Chain(&err)))),
             Err(err) => Err(err),
         }
@@ -194,7 +182,7 @@ impl Bringing<'_> {
         }
         (self.tell)(News::Unpacking(key));
         let (_, form) = form(&file)?;
-        let unpacked = with_clear(&file, form, self.opener, |clear| {
+        let unpacked = with_clear(&file, form, self.manifests.opener, |clear| {
             let unpacked = unpacker.piece(&mut *clear, manifest);
             if !matches!(unpacked, Err(UnpackError::Target(_))) {
                 // Only the end tells whether all of it was as it had been sealed.
@@ -216,51 +204,20 @@ impl Bringing<'_> {
     }
 
     fn thaw(&self, key: &Key) -> Result<Thaw, VaultError> {
-        self.runtime.block_on(patiently(|| self.vault.thaw(key, self.days, self.tier)))
+        self.manifests.runtime.block_on(patiently(|| self.manifests.vault.thaw(key, self.days, self.tier)))
     }
 
     fn fetch(&self, object: &Object, file: &Path) -> Result<(), FetchError> {
         let mut wait = POLL_FIRST;
         while self.thaw(&object.key)? != Thaw::Ready {
             (self.tell)(News::Thawing(&object.key));
-            self.runtime.block_on(async { tokio::time::sleep(wait).await });
+            self.manifests.runtime.block_on(async { tokio::time::sleep(wait).await });
             wait = (wait * 2).min(POLL_LONGEST);
         }
         (self.tell)(News::Fetching(&object.key));
         let came = |bytes| (self.tell)(News::Came(bytes));
-        self.runtime.block_on(fetch(&self.vault, object, file, &came))
+        self.manifests.runtime.block_on(fetch(&self.manifests.vault, object, file, &came))
     }
-
-    /// The manifest of a piece as the vault has it, as it would lie on this host.
-    fn manifest(&self, key: &Key, to: &Path) -> Result<(), BringError> {
-        let held = self.runtime.block_on(patiently(|| self.vault.head(key)))?;
-        let gone = || VaultError::new("find", key, Cause::Gone, "there is no such object");
-        let size = held.ok_or_else(gone)?.size;
-        let bytes = self.runtime.block_on(patiently(|| self.vault.get_range(key, 0, size)))?;
-        let sealed = self.staging.join(key.as_str());
-        durable::create_dir(sealed.parent().expect("a key has a directory"))?;
-        durable::write(&sealed, &bytes)?;
-        let (_, Form { is_sealed, .. }) = form(&sealed)?;
-        // As it lies on a host: compressed, but not sealed.
-        let plain = Form { is_sealed, compression: crate::name::Compression::None };
-        let mut clear = Vec::new();
-        with_clear(&sealed, plain, self.opener, |bytes| {
-            bytes.read_to_end(&mut clear).map_err(|source| RestoreError::Damaged { path: sealed.clone(), source })?;
-            Ok(())
-        })?;
-        durable::write(to, &clear)?;
-        durable::remove(&sealed)?;
-        if is_whole(to) {
-            return Ok(());
-        }
-        let damaged = io::ErrorKind::InvalidData.into();
-        Err(RestoreError::Damaged { path: to.to_owned(), source: damaged }.into())
-    }
-}
-
-/// Whether a manifest lies on this host and can be read to its end.
-fn is_whole(manifest: &Path) -> bool {
-    read_manifest(manifest).is_ok_and(|mut lines| lines.all(|line| line.is_ok()))
 }
 
 /// What the vault has is what was sealed, by its digest: then it is the key that is wrong.

@@ -6,6 +6,7 @@ mod dress;
 mod fetch;
 mod lines;
 mod links;
+mod manifests;
 mod open;
 mod segments;
 mod selection;
@@ -14,6 +15,7 @@ mod there;
 mod unpack;
 
 pub use bring::{BringError, Bringing, News, Wanted};
+pub use manifests::Manifests;
 pub use open::{RestoreError, open_object};
 pub use selection::{Selection, is_in};
 pub use target::{Target, TargetError, Wrong};

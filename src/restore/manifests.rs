@@ -1,0 +1,76 @@
+//! Manifests as they lie on this host, compressed and clear. One that is lost or damaged here is fetched again from the
+//! vault, where it can be read at once, and kept for whoever asks next.
+
+use super::{
+    bring::BringError,
+    fetch::patiently,
+    open::{Form, RestoreError, form, with_clear},
+};
+use crate::{
+    durable,
+    encrypt::Opener,
+    name::Compression,
+    pipeline::read_manifest,
+    vault::{Cause, Key, Vault, VaultError},
+};
+use std::{
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+use tokio::runtime::Handle;
+
+/// Longest manifest, index or listing that is fetched into memory, bytes.
+const LEN_MAX: u64 = 8 << 30;
+
+pub struct Manifests<'a> {
+    pub vault: Arc<dyn Vault>,
+    pub runtime: Handle,
+    pub opener: Option<&'a Opener>,
+    /// Where those are kept that were fetched.
+    pub kept: PathBuf,
+}
+
+impl Manifests<'_> {
+    /// Where the manifest of a piece can be read: `local`, if it is whole, or a copy of the one in the vault.
+    pub fn of(&self, local: &Path, key: &Key) -> Result<PathBuf, BringError> {
+        if is_whole(local) {
+            return Ok(local.to_owned());
+        }
+        let kept = self.kept.join(key.as_str()).with_extension("clear");
+        if !is_whole(&kept) {
+            durable::write(&kept, &self.open(key)?)?;
+            if !is_whole(&kept) {
+                durable::remove(&kept)?;
+                let damaged = io::ErrorKind::InvalidData.into();
+                return Err(RestoreError::Damaged { path: kept, source: damaged }.into());
+            }
+        }
+        Ok(kept)
+    }
+
+    /// A small object as it would lie on this host: opened, but compressed as it is.
+    pub fn open(&self, key: &Key) -> Result<Vec<u8>, BringError> {
+        let held = self.runtime.block_on(patiently(|| self.vault.head(key)))?;
+        let gone = || VaultError::new("find", key, Cause::Gone, "there is no such object");
+        let size = held.ok_or_else(gone)?.size.min(LEN_MAX);
+        let bytes = self.runtime.block_on(patiently(|| self.vault.get_range(key, 0, size)))?;
+        let sealed = self.kept.join(key.as_str());
+        durable::create_dir(sealed.parent().expect("a key has a directory"))?;
+        durable::write(&sealed, &bytes)?;
+        let (_, Form { is_sealed, .. }) = form(&sealed)?;
+        let plain = Form { is_sealed, compression: Compression::None };
+        let mut clear = Vec::new();
+        with_clear(&sealed, plain, self.opener, |bytes| {
+            bytes.read_to_end(&mut clear).map_err(|source| RestoreError::Damaged { path: sealed.clone(), source })?;
+            Ok(())
+        })?;
+        durable::remove(&sealed)?;
+        Ok(clear)
+    }
+}
+
+/// Whether a manifest lies on this host and can be read to its end.
+fn is_whole(manifest: &Path) -> bool {
+    read_manifest(manifest).is_ok_and(|mut lines| lines.all(|line| line.is_ok()))
+}
