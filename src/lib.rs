@@ -64,6 +64,7 @@ pub mod upload;
 pub mod pipeline;
 // Getting it back.
 pub mod restore;
+pub mod inventory;
 pub mod verify;
 // The shell: knows everyone, known by no one.
 pub mod config;

@@ -4,7 +4,7 @@
 
 use crate::units::ByteSize;
 use jiff::civil::Date;
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize, Serializer};
 use std::{fmt, str::FromStr};
 
 /// A gigabyte as it is billed.
@@ -131,7 +131,8 @@ pub struct Stock {
 }
 
 /// How soon a thaw is done.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Tier {
     Bulk,
     Standard,

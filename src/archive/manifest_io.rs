@@ -43,6 +43,12 @@ pub enum ManifestError {
 
 /// Writes a manifest: the head, the lines of the list as they are, and the end of the range.
 pub fn write_manifest(head: &Head, list: &mut dyn BufRead, packed: &Packed, out: &mut dyn Write) -> io::Result<()> {
+    let range = RangeEnd { counts: packed.range.counts.clone(), exceptions: packed.range.exceptions.clone() };
+    write_parts(head, list, &range, out)
+}
+
+/// The same, of whatever its parts come from.
+pub fn write_parts(head: &Head, list: &mut dyn BufRead, range: &RangeEnd, out: &mut dyn Write) -> io::Result<()> {
     #[derive(Serialize)]
     struct FirstRef<'a> {
         piece: &'a Head,
@@ -50,8 +56,7 @@ pub fn write_manifest(head: &Head, list: &mut dyn BufRead, packed: &Packed, out:
     serde_json::to_writer(&mut *out, &FirstRef { piece: head })?;
     out.write_all(b"\n")?;
     io::copy(list, out)?;
-    let range = RangeEnd { counts: packed.range.counts.clone(), exceptions: packed.range.exceptions.clone() };
-    write_end(&range, out)?;
+    write_end(range, out)?;
     out.flush()
 }
 

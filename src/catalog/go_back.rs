@@ -27,6 +27,7 @@ use std::{
 
 /// In the names of what was put aside, before the time.
 const ASIDE: &str = ".damaged-";
+const REPLACED: &str = ".replaced-";
 /// How many damaged catalogs are kept for whoever wants to know what happened to them.
 const ASIDE_MAX: usize = 3;
 /// What SQLite keeps beside a catalog. The catalog itself goes first: one without its log could be taken for whole.
@@ -75,6 +76,28 @@ impl Catalog {
             Ok(())
         })
     }
+}
+
+/// Puts a catalog that was made under another name in its place. What was there is kept beside it; gives under which
+/// name. Refused while another process uses it.
+pub fn put_in_place(draft: &Path, file: &Path, now: Timestamp) -> Result<Option<PathBuf>> {
+    let dir = File::open(open::dir_of(file)).map_err(durable::at("open the directory of", file))?;
+    if flock(&dir, FlockOperation::NonBlockingLockExclusive) == Err(Errno::WOULDBLOCK) {
+        let why = "another process has it open, which must end first".to_owned();
+        return Err(CatalogError::Refused { attempt: "replace", path: file.to_owned(), why });
+    }
+    let aside = with_end(file, &format!("{REPLACED}{}", now.strftime("%Y%m%dT%H%M%SZ")));
+    let mut was_there = false;
+    // The copy of the one that goes must not be taken for that of the one that comes.
+    for end in WITH_IT.into_iter().chain([COPY]) {
+        let (from, to) = (with_end(file, end), with_end(&aside, end));
+        if fs::symlink_metadata(&from).is_ok() {
+            durable::rename(&from, &to)?;
+            was_there = true;
+        }
+    }
+    durable::rename(draft, file)?;
+    Ok(was_there.then_some(aside))
 }
 
 fn go_back(file: &Path, why: &str, source: Option<rusqlite::Error>, now: Timestamp) -> Result<()> {

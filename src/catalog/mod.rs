@@ -16,6 +16,7 @@
 //!
 //! All of this blocks; it is called from threads of stages, or in short calls.
 
+mod adopt;
 mod backup;
 mod error;
 mod go_back;
@@ -23,6 +24,7 @@ mod index;
 mod open;
 mod passes;
 mod pieces;
+mod restores;
 mod row;
 mod schema;
 
@@ -35,7 +37,9 @@ mod state_tests;
 #[cfg(test)]
 mod tests;
 
+pub use adopt::Adopted;
 pub use error::{CatalogError, Remedy};
+pub use go_back::put_in_place;
 pub use row::{Compressed, Delivered, NewPass, PackedRow, PassRow, PieceRow, PieceState, Sealed, SegmentRow, Totals};
 
 use error::Fail;

@@ -284,7 +284,7 @@ fn may_add(tx: &Transaction<'_>, piece: &PackedRow) -> std::result::Result<(), F
     Ok(())
 }
 
-fn insert(tx: &Transaction<'_>, piece: &PackedRow) -> std::result::Result<(), rusqlite::Error> {
+pub(super) fn insert(tx: &Transaction<'_>, piece: &PackedRow) -> std::result::Result<(), rusqlite::Error> {
     let segment = piece.segment.as_ref();
     tx.prepare_cached(
         "INSERT INTO piece (source, pass, seq, label, first, last, position, segment_index, segment_count,
@@ -322,7 +322,7 @@ fn insert(tx: &Transaction<'_>, piece: &PackedRow) -> std::result::Result<(), ru
     Ok(())
 }
 
-fn insert_exceptions(
+pub(super) fn insert_exceptions(
     tx: &Transaction<'_>,
     name: &PieceName,
     exceptions: &[Exception],

@@ -76,6 +76,7 @@ pub fn failed(err: &BringError) -> Failed {
     match err {
         BringError::Fetch(err) => Failed::of(err),
         BringError::Restore(err @ RestoreError::Unpack { .. }) => Failed::other(err),
+        BringError::Cancelled => Failed::new(super::HELD, err),
         BringError::Restore(err) => Failed::new(err.trouble().exit_code(), crate::fate::Chain(err)),
     }
 }

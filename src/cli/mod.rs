@@ -11,6 +11,7 @@ mod manual;
 mod pause;
 mod plan;
 mod progress;
+mod rebuild;
 mod rehearse;
 mod reload;
 mod restore;
@@ -22,11 +23,18 @@ mod tree;
 use crate::{
     catalog::{Catalog, CatalogError},
     config::{self, ConfigError, Settings},
+    durable::DurableError,
     fate::{Chain, Fateful},
     name::{PassId, SourceName},
 };
 use clap::{Parser, Subcommand};
-use std::{error::Error, fmt, io, path::PathBuf, process::ExitCode};
+use std::{
+    error::Error,
+    fmt,
+    io::{self, BufRead, IsTerminal},
+    path::PathBuf,
+    process::ExitCode,
+};
 
 /// The configuration, where none is named.
 const CONFIG: &str = "/etc/archiver.toml";
@@ -83,6 +91,10 @@ pub enum Command {
     Restore(restore::Args),
     /// Turn downloaded objects into plain tars
     Decrypt(decrypt::Args),
+    /// Make a new catalog from the vault alone
+    Rebuild(rebuild::Args),
+    /// Hold catalog and vault against each other
+    Sync(rebuild::SyncArgs),
     /// Print the listing of a source, as archived with every pass
     Tree(tree::Args),
     /// Do the whole job on a directory, into a throw-away vault, restore it with gpg, xz and tar, and compare
@@ -95,6 +107,9 @@ pub enum Command {
     #[command(hide = true)]
     Systemd(systemd::Args),
 }
+
+/// Exit code of what is held, by a limit or by a no.
+pub const HELD: u8 = 75;
 
 /// A command that failed: what to say and how to exit.
 #[derive(Debug)]
@@ -134,6 +149,12 @@ impl From<CatalogError> for Failed {
     }
 }
 
+impl From<DurableError> for Failed {
+    fn from(err: DurableError) -> Failed {
+        Failed::of(&err)
+    }
+}
+
 impl From<io::Error> for Failed {
     fn from(err: io::Error) -> Failed {
         // Who reads us has closed the pipe and needs nothing more.
@@ -157,6 +178,8 @@ impl Args {
             Command::Exceptions(args) => exceptions::run(&self, args),
             Command::Restore(args) => restore::run(&self, args),
             Command::Decrypt(args) => decrypt::run(&self, args),
+            Command::Rebuild(args) => rebuild::run(&self, args),
+            Command::Sync(args) => rebuild::sync(&self, args),
             Command::Tree(args) => tree::run(&self, args),
             Command::Rehearse(args) => rehearse::run(&self, args),
             Command::Man(args) => manual::man(args),
@@ -225,6 +248,20 @@ pub fn pass(catalog: &Catalog, source: &SourceName, named: Option<&str>) -> Resu
             None => Err(Failed::new(1, format!("There is no pass of {source} yet"))),
         },
     }
+}
+
+/// Asks on the terminal, unless it is answered already.
+pub fn agree(yes: bool, question: &str) -> Result<(), Failed> {
+    if yes {
+        return Ok(());
+    }
+    if !io::stdin().is_terminal() {
+        return Err(Failed::usage("There is no terminal to ask on; --yes says that it is meant"));
+    }
+    eprint!("{question} [y/N] ");
+    let mut answer = String::new();
+    io::stdin().lock().read_line(&mut answer)?;
+    if matches!(answer.trim(), "y" | "Y" | "yes") { Ok(()) } else { Err(Failed::new(HELD, "Nothing was done")) }
 }
 
 /// One JSON object on a line of its own.

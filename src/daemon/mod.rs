@@ -43,7 +43,7 @@ use waiting::{Ears, Woken};
 pub use control::{Question, ask, ask_any};
 pub use doctor::doctor;
 pub use failure::LAST_GOOD;
-pub use options::{foreseen, load, mail_options, pipeline, system_host};
+pub use options::{foreseen, host, load, mail_options, pipeline, system_host};
 pub use running::SETTINGS_REFUSED;
 pub use systemd::own_directory;
 pub use vault::{open_vault, s3_options};

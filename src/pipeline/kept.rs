@@ -145,6 +145,11 @@ pub fn retire(ctx: &Context, name: &PieceName, why: &str) -> Result<(), Failure>
     Ok(ctx.catalog.set_retired(name, why)?)
 }
 
+/// Whether this host remembers a piece, in whatever state it is.
+pub fn is_kept(state: &Path, name: &PieceName) -> bool {
+    piece_file(state, name).is_file() || has_manifest(state, name)
+}
+
 pub fn has_manifest(state: &Path, name: &PieceName) -> bool {
     local_manifest(state, name).is_file()
 }

@@ -79,9 +79,40 @@ fn ascii(path: &SourcePath) -> String {
     if text.is_empty() { "/".into() } else { text }
 }
 
+/// The path of a label, and whether all of it is there: a long one is cut.
+pub fn path_of(label: &str) -> Option<(SourcePath, bool)> {
+    let mut bytes = Vec::new();
+    let mut rest = label.as_bytes();
+    while let Some((byte, after)) = rest.split_first() {
+        rest = after;
+        if *byte != b'%' {
+            bytes.push(*byte);
+            continue;
+        }
+        let (code, after) = rest.split_at_checked(2)?;
+        bytes.push(u8::from_str_radix(std::str::from_utf8(code).ok()?, 16).ok()?);
+        rest = after;
+    }
+    // An escape has three bytes.
+    Some((SourcePath::parse(&bytes).ok()?, label.len() + 3 <= PATH_LEN_MAX))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_path_of_a_label_is_what_it_was_made_of() {
+        for path in [&b"/"[..], b"a b/\xffc%d\n/e.txt"] {
+            let path = SourcePath::parse(path).unwrap();
+            assert_eq!(path_of(&ascii(&path)), Some((path, true)));
+        }
+        let long = SourcePath::parse("d/".repeat(400).trim_end_matches('/').as_bytes()).unwrap();
+        let (cut, is_whole) = path_of(&ascii(&long)).unwrap();
+        assert!(!is_whole && cut.as_bytes().len() < long.as_bytes().len());
+        assert_eq!(path_of("a%2"), None);
+        assert_eq!(path_of("a%zz"), None);
+    }
 
     #[test]
     fn paths_are_plain_ascii_and_never_too_long() {

@@ -10,9 +10,13 @@ use crate::{
     name::{PassId, SourceName},
 };
 
-/// Settings of the catalog: the ids that stand for the host and for a source.
-const HOST_ID: &str = "host-id";
-const SOURCE_ID: &str = "source-id.";
+/// Setting of the catalog: the id that stands for the host.
+pub const HOST_ID: &str = "host-id";
+
+/// Setting of the catalog: the id that stands for a source.
+pub fn source_id(source: &SourceName) -> String {
+    format!("source-id.{source}")
+}
 
 pub struct Naming {
     pub names: Names,
@@ -38,7 +42,7 @@ impl Naming {
     /// All that passes of this source may have had.
     pub fn every(ctx: &Context, source: &SourceName) -> Result<Vec<Naming>, CatalogError> {
         let mut all = vec![Naming::with(ctx, source, Names::Plain)?];
-        if ctx.catalog.setting(&format!("{SOURCE_ID}{source}"))?.is_some() {
+        if ctx.catalog.setting(&source_id(source))?.is_some() {
             all.push(Naming::with(ctx, source, Names::Opaque)?);
         }
         Ok(all)
@@ -50,7 +54,7 @@ impl Naming {
         match (ids.next(), ids.next()) {
             (Some(host), Some(id)) if id != source.as_str() => {
                 ctx.catalog.setting_or(HOST_ID, || host)?;
-                ctx.catalog.setting_or(&format!("{SOURCE_ID}{source}"), || id)?;
+                ctx.catalog.setting_or(&source_id(source), || id)?;
                 Naming::with(ctx, source, Names::Opaque)
             }
             _ => Naming::with(ctx, source, Names::Plain),
@@ -62,7 +66,7 @@ impl Naming {
             Names::Plain => (ctx.host.clone(), source.to_string()),
             Names::Opaque => {
                 let id = |name: &str| ctx.catalog.setting_or(name, random_id);
-                (id(HOST_ID)?, id(&format!("{SOURCE_ID}{source}"))?)
+                (id(HOST_ID)?, id(&source_id(source))?)
             }
         };
         Ok(Naming { names, host, source_id })

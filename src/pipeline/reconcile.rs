@@ -19,19 +19,17 @@ mod listing;
 
 use super::{
     context::{Context, Failure},
-    delivery, greeting, kept, labels,
+    delivery,
+    described::{Described, described},
+    greeting, kept, labels,
     naming::Naming,
     records::{local_manifest, read_manifest},
 };
 use crate::{
-    archive::{
-        manifest::{Head, Member, join},
-        manifest_io::ManifestError,
-    },
-    catalog::{PackedRow, PassRow, PieceRow, PieceState, SegmentRow},
+    archive::manifest::Head,
+    catalog::{PassRow, PieceRow, PieceState},
     name::{Encryption, PassId, PieceName, SourceName},
-    notice::{Notice, Severity},
-    path::SourcePath,
+    notice::Notice,
     vault::Key,
 };
 use kept::{PassRecord, disagreement};
@@ -196,55 +194,18 @@ fn add(ctx: &Context, name: &PieceName, shelved: &BTreeSet<String>) -> Result<()
     }
 }
 
-/// Of a piece whose record is damaged, or that was packed before pieces were put on record, the manifest tells all that
-/// matters: only entries behind its last member that were left out may be looked at again.
+/// Of a piece whose record is damaged, or that was packed before pieces were put on record.
 fn add_from_manifest(ctx: &Context, name: &PieceName) -> Result<(), Failure> {
     let path = local_manifest(&ctx.options.state, name);
-    let mut reader = read_manifest(&path)?;
-    let head = reader.head().clone();
-    let members = reader.by_ref().collect::<Result<Vec<Member>, ManifestError>>()?;
-    let damaged = || disagreement(&format!("The manifest {path:?} does not say which piece it is of"));
-    let end = reader.range_end().cloned().ok_or_else(damaged)?;
-    let last = members.last();
-    let segment = last.and_then(|member| Some((member.segment?, member.size)));
-    if segment.is_some_and(|(segment, _)| segment.index < segment.count) {
+    let Described { row, exceptions, .. } = described(&path, (ctx.clock)())?;
+    if row.segment.is_some_and(|segment| segment.index < segment.count) {
         let what = format!("The record of {name} is damaged, and the next segment of its file cannot go on without it");
         return Err(disagreement(&what));
     }
-    let path = |text, b64| join(text, b64).and_then(|bytes| SourcePath::parse(&bytes).ok()).ok_or_else(damaged);
-    let (first, last) = (path(&head.first, &head.first_b64)?, path(&head.last, &head.last_b64)?);
-    let named = name_of(&head).filter(|named| named.id() == name.id()).ok_or_else(damaged)?;
-    let row = PackedRow {
-        name: named,
-        first,
-        position: last.clone(),
-        last,
-        segment: segment.map(|(segment, len)| SegmentRow {
-            index: segment.index,
-            count: segment.count,
-            offset: segment.offset,
-            len,
-            file_size: segment.file_size,
-        }),
-        segment_state: None,
-        members: head.members,
-        tar_size: head.tar_size,
-        tar_sha256: head.tar_sha256,
-        counts: serde_json::to_string(&end.counts).unwrap_or_default(),
-        seen: end.counts.seen,
-        archived: end.counts.clean + end.counts.changed,
-        lost: end.exceptions.iter().filter(|line| line.severity == Severity::Loss).count() as u64,
-        replaces: None,
-        packed_at: (ctx.clock)(),
-    };
-    kept::add_piece(ctx, &row, &end.exceptions)
-}
-
-/// The name that the piece has in the vault.
-fn name_of(head: &Head) -> Option<PieceName> {
-    let file = head.key.rsplit('/').next()?;
-    let short = &file[..file.rfind(".tar")?];
-    format!("{}.{}.{short}", head.source, head.pass).parse().ok()
+    if row.name.id() != name.id() {
+        return Err(disagreement(&format!("The manifest {path:?} is of another piece")));
+    }
+    kept::add_piece(ctx, &row, &exceptions)
 }
 
 /// Ends a pass whose index is in the vault. The index says of which pieces it is; one of others is left to the end of

@@ -2,34 +2,37 @@
 //! read, opened, unpacked, and removed from the disk again. A piece that is lost or damaged costs its own members only.
 
 use super::{
-    fetch::{FetchError, Object, fetch, patiently},
+    derive::derive,
+    fetch::{FetchError, Object, fetch},
     manifests::Manifests,
     open::{RestoreError, form, with_clear},
+    thawing::{Ahead, Thawing},
     unpack::{UnpackError, Unpacker},
 };
 use crate::{
-    catalog::PieceRow,
+    catalog::{PieceRow, SegmentRow},
     durable::{self, DurableError, at},
-    encrypt::EncryptError,
     fate::Chain,
+    name::PieceName,
+    path::SourcePath,
     pipeline::local_manifest,
-    price::Tier,
-    vault::{Cause, Key, KeyError, Thaw, VaultError},
+    vault::{Key, KeyError, VaultError},
 };
 use std::{
     fs::File,
     io,
     path::{Path, PathBuf},
-    time::Duration,
+    time::Instant,
 };
-
-/// How often it is asked whether a piece has thawed: soon at first, then as often as makes sense for hours.
-const POLL_FIRST: Duration = Duration::from_secs(1);
-const POLL_LONGEST: Duration = Duration::from_secs(300);
 
 /// One piece that is to come back.
 #[derive(Clone, Debug)]
 pub struct Wanted {
+    pub name: PieceName,
+    /// Where its range begins.
+    pub first: SourcePath,
+    /// Of a file that is larger than a piece, where that is known.
+    pub segment: Option<SegmentRow>,
     pub object: Object,
     pub manifest_key: Key,
     /// Where its manifest is on this host, if it is.
@@ -41,6 +44,9 @@ impl Wanted {
     pub fn of(row: &PieceRow, state: &Path) -> Result<Option<Wanted>, KeyError> {
         let (Some(sealed), Some(delivered)) = (&row.sealed, &row.delivered) else { return Ok(None) };
         Ok(Some(Wanted {
+            name: row.name().clone(),
+            first: row.packed.first.clone(),
+            segment: row.packed.segment,
             object: Object { key: delivered.key.parse()?, size: sealed.size, sha256: sealed.sha256.clone() },
             manifest_key: delivered.manifest_key.parse()?,
             local_manifest: local_manifest(state, row.name()),
@@ -55,6 +61,13 @@ pub enum News<'a> {
     Fetching(&'a Key),
     Came(u64),
     Unpacking(&'a Key),
+    /// All that there is of it came, or is in place.
+    Done(&'a Key),
+    /// Its manifest is gone or damaged: the piece tells itself what is in it.
+    Derived {
+        key: &'a Key,
+        why: String,
+    },
     /// A piece of which nothing, or not all, came.
     Lost {
         key: &'a Key,
@@ -68,8 +81,7 @@ pub struct Bringing<'a> {
     pub staging: PathBuf,
     /// What it may hold, bytes.
     pub cap: u64,
-    pub tier: Tier,
-    pub days: u32,
+    pub thawing: Thawing<'a>,
     pub tell: &'a dyn Fn(News<'_>),
 }
 
@@ -80,15 +92,19 @@ pub enum BringError {
     Fetch(#[from] FetchError),
     #[error(transparent)]
     Restore(#[from] RestoreError),
+    #[error("It was cancelled")]
+    Cancelled,
 }
 
 impl BringError {
     /// Whether one object is the trouble, and others may be had.
-    fn is_of_object(&self) -> bool {
+    pub fn is_of_object(&self) -> bool {
         match self {
+            BringError::Cancelled => false,
             BringError::Fetch(err) => err.is_of_object(),
-            BringError::Restore(RestoreError::Decrypt { source, .. }) => !is_of_key(source),
-            BringError::Restore(err) => matches!(err, RestoreError::Damaged { .. }),
+            BringError::Restore(err) => {
+                matches!(err, RestoreError::Damaged { .. } | RestoreError::Decrypt { .. }) && !err.is_of_all()
+            }
         }
     }
 }
@@ -119,83 +135,71 @@ impl Bringing<'_> {
         let mut are_there = Vec::new();
         for piece in pieces {
             // Of one that cannot be read to its end nobody knows.
-            let is_there = unpacker.is_there(&piece.local_manifest).is_ok_and(|is| is);
-            are_there.push(is_there);
-            if is_there {
-                continue;
-            }
-            match self.thaw(&piece.object.key) {
-                Err(err) if err.cause != Cause::Gone => return Err(err.into()),
-                _ => {}
-            }
+            let manifest = self.manifests.at_hand(&piece.local_manifest, &piece.manifest_key);
+            are_there.push(manifest.filter(|manifest| unpacker.is_there(manifest).is_ok_and(|is| is)));
         }
+        let missing = pieces.iter().zip(&are_there).filter(|(_, there)| there.is_none()).map(|(piece, _)| piece);
+        let mut ahead = Ahead::new(missing.collect());
         let mut lost = 0;
-        for (piece, is_there) in pieces.iter().zip(are_there) {
-            if let Err(why) = self.piece(piece, is_there, unpacker)? {
+        for (piece, there) in pieces.iter().zip(&are_there) {
+            self.thawing.go_ahead(&mut ahead)?;
+            if let Err(why) = self.piece(piece, there.as_deref(), &mut ahead, unpacker)? {
                 lost += 1;
                 (self.tell)(News::Lost { key: &piece.object.key, why });
             }
+            (self.tell)(News::Done(&piece.object.key));
         }
         Ok(lost)
     }
 
+    /// `Err(why)`: this piece is lost, or damaged; what did not come of it was told. `there`: the manifest of one of which
+    /// nothing is missing.
     fn piece(
         &self,
         piece: &Wanted,
-        is_there: bool,
+        there: Option<&Path>,
+        ahead: &mut Ahead<'_>,
         unpacker: &mut Unpacker<'_>,
     ) -> Result<Result<(), String>, BringError> {
-        if is_there {
-            let passed = unpacker.pass_over(&piece.local_manifest);
-            passed.map_err(|source| RestoreError::Unpack { path: piece.local_manifest.clone(), source })?;
+        if let Some(manifest) = there {
+            let passed = unpacker.pass_over(manifest);
+            passed.map_err(|source| RestoreError::Unpack { path: manifest.to_owned(), source })?;
             return Ok(Ok(()));
         }
-        match self.manifests.of(&piece.local_manifest, &piece.manifest_key) {
-            Ok(manifest) => self.bring(piece, &manifest, unpacker),
-            Err(err) if err.is_of_object() => Ok(Err(format!("Its manifest: {}", Chain(&err)))),
-            Err(err) => Err(err),
+        let manifest = match self.manifests.of(&piece.local_manifest, &piece.manifest_key) {
+            Err(err) if err.is_of_object() => Err(Chain(&err).to_string()),
+            manifest => Ok(manifest?),
+        };
+        let (key, file) = (&piece.object.key, self.staging.join(piece.object.key.as_str()));
+        // What is gone is told when it is fetched.
+        match self.thawing.wait(key) {
+            Err(BringError::Fetch(err)) if err.is_of_object() => {}
+            ready => ready?,
         }
-    }
-
-    /// `Err(why)`: this piece is lost, or damaged; what did not come of it was told.
-    fn bring(
-        &self,
-        piece: &Wanted,
-        manifest: &Path,
-        unpacker: &mut Unpacker<'_>,
-    ) -> Result<Result<(), String>, BringError> {
-        let key = &piece.object.key;
-        let file = self.staging.join(key.as_str());
+        let began = Instant::now();
         let mut fetched = self.fetch(&piece.object, &file);
         if matches!(fetched, Err(FetchError::Digest(_))) {
             // What came before an interruption may have been the part that is wrong.
             fetched = self.fetch(&piece.object, &file);
         }
+        ahead.fetched(piece.object.size, began.elapsed());
         match fetched {
             Err(err) if err.is_of_object() => {
                 durable::remove(&file)?;
-                let lost = unpacker.lost(manifest);
-                lost.map_err(|source| RestoreError::Unpack { path: manifest.to_owned(), source })?;
+                if let Ok(manifest) = &manifest {
+                    let lost = unpacker.lost(manifest);
+                    lost.map_err(|source| RestoreError::Unpack { path: manifest.clone(), source })?;
+                }
                 return Ok(Err(Chain(&err).to_string()));
             }
             fetched => fetched?,
         }
-        (self.tell)(News::Unpacking(key));
-        let (_, form) = form(&file)?;
-        let unpacked = with_clear(&file, form, self.manifests.opener, |clear| {
-            let unpacked = unpacker.piece(&mut *clear, manifest);
-            if !matches!(unpacked, Err(UnpackError::Target(_))) {
-                // Only the end tells whether all of it was as it had been sealed.
-                let _ = io::copy(clear, &mut io::sink());
-            }
-            unpacked.map_err(|source| RestoreError::Unpack { path: file.clone(), source })
-        });
+        let unpacked = match manifest {
+            Ok(manifest) => self.unpack(key, &file, &manifest, unpacker),
+            Err(why) => self.derive(piece, &file, why).and_then(|made| self.unpack(key, &file, &made, unpacker)),
+        };
         match unpacked {
-            Err(err @ RestoreError::Unpack { source: UnpackError::Target(_), .. }) => Err(err.into()),
-            Err(err @ (RestoreError::NoKey { .. } | RestoreError::Disk(_))) => Err(err.into()),
-            Err(RestoreError::Decrypt { path, source }) if is_of_key(&source) => {
-                Err(RestoreError::Decrypt { path, source }.into())
-            }
+            Err(err) if err.is_of_all() => Err(err.into()),
             unpacked => {
                 durable::remove(&file)?;
                 Ok(unpacked.map_err(|err| Chain(&err).to_string()))
@@ -203,24 +207,29 @@ impl Bringing<'_> {
         }
     }
 
-    fn thaw(&self, key: &Key) -> Result<Thaw, VaultError> {
-        self.manifests.runtime.block_on(patiently(|| self.manifests.vault.thaw(key, self.days, self.tier)))
+    fn unpack(&self, key: &Key, file: &Path, manifest: &Path, unpacker: &mut Unpacker<'_>) -> Result<(), RestoreError> {
+        (self.tell)(News::Unpacking(key));
+        let (_, form) = form(file)?;
+        with_clear(file, form, self.manifests.opener, |clear| {
+            let unpacked = unpacker.piece(&mut *clear, manifest);
+            if !matches!(unpacked, Err(UnpackError::Target(_))) {
+                // Only the end tells whether all of it was as it had been sealed.
+                let _ = io::copy(clear, &mut io::sink());
+            }
+            unpacked.map_err(|source| RestoreError::Unpack { path: file.to_owned(), source })
+        })
+    }
+
+    fn derive(&self, piece: &Wanted, file: &Path, why: String) -> Result<PathBuf, RestoreError> {
+        (self.tell)(News::Derived { key: &piece.object.key, why });
+        let made = self.manifests.place(&piece.manifest_key);
+        derive(file, (&piece.name, &piece.first, piece.segment), self.manifests.opener, &made)?;
+        Ok(made)
     }
 
     fn fetch(&self, object: &Object, file: &Path) -> Result<(), FetchError> {
-        let mut wait = POLL_FIRST;
-        while self.thaw(&object.key)? != Thaw::Ready {
-            (self.tell)(News::Thawing(&object.key));
-            self.manifests.runtime.block_on(async { tokio::time::sleep(wait).await });
-            wait = (wait * 2).min(POLL_LONGEST);
-        }
         (self.tell)(News::Fetching(&object.key));
         let came = |bytes| (self.tell)(News::Came(bytes));
         self.manifests.runtime.block_on(fetch(&self.manifests.vault, object, file, &came))
     }
-}
-
-/// What the vault has is what was sealed, by its digest: then it is the key that is wrong.
-fn is_of_key(err: &EncryptError) -> bool {
-    matches!(err, EncryptError::Key(_) | EncryptError::NoKey { .. })
 }

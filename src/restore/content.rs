@@ -36,31 +36,69 @@ pub fn copy(
     hasher: &mut Sha256,
 ) -> Result<(String, u64), ContentError> {
     let size = found.size();
-    let extents = match found.sparse {
-        Some(_) => map(tar, found)?,
-        None => vec![Extent { offset: 0, len: size }],
-    };
+    let extents = extents(tar, found)?;
     let (mut at, mut written) = (0, 0);
-    let mut buffer = vec![0; COPY_LEN.min(size as usize)];
     for extent in &extents {
         hash_zeros(hasher, extent.offset - at);
         at = extent.end();
-        let (mut offset, mut left) = (start + extent.offset, extent.len);
-        while left > 0 {
-            let most = left.min(COPY_LEN as u64) as usize;
-            let len = tar.read(&mut buffer[..most]).map_err(ContentError::Read)?;
-            if len == 0 {
-                return Err(ContentError::Read(io::ErrorKind::UnexpectedEof.into()));
-            }
-            hasher.update(&buffer[..len]);
-            file.write_all_at(&buffer[..len], offset).map_err(ContentError::Write)?;
-            (offset, left) = (offset + len as u64, left - len as u64);
-            written += len as u64;
-        }
+        let mut offset = start + extent.offset;
+        each_chunk(tar, extent.len, |bytes| {
+            hasher.update(bytes);
+            file.write_all_at(bytes, offset).map_err(ContentError::Write)?;
+            offset += bytes.len() as u64;
+            Ok(())
+        })?;
+        written += extent.len;
     }
     hash_zeros(hasher, size - at);
     file.set_len(start + size).map_err(ContentError::Write)?;
     Ok((hex(hasher.clone()), written))
+}
+
+/// The same without a file: only the digest.
+pub fn read_through(
+    tar: &mut TarReader<impl Read>,
+    found: &TarMember,
+    hasher: &mut Sha256,
+) -> Result<(), ContentError> {
+    let extents = extents(tar, found)?;
+    let mut at = 0;
+    for extent in &extents {
+        hash_zeros(hasher, extent.offset - at);
+        at = extent.end();
+        each_chunk(tar, extent.len, |bytes| {
+            hasher.update(bytes);
+            Ok(())
+        })?;
+    }
+    hash_zeros(hasher, found.size() - at);
+    Ok(())
+}
+
+fn extents(tar: &mut TarReader<impl Read>, found: &TarMember) -> Result<Vec<Extent>, ContentError> {
+    match found.sparse {
+        Some(_) => map(tar, found),
+        None => Ok(vec![Extent { offset: 0, len: found.size() }]),
+    }
+}
+
+fn each_chunk(
+    tar: &mut TarReader<impl Read>,
+    len: u64,
+    mut take: impl FnMut(&[u8]) -> Result<(), ContentError>,
+) -> Result<(), ContentError> {
+    let mut buffer = vec![0; COPY_LEN.min(len as usize)];
+    let mut left = len;
+    while left > 0 {
+        let most = left.min(COPY_LEN as u64) as usize;
+        let len = tar.read(&mut buffer[..most]).map_err(ContentError::Read)?;
+        if len == 0 {
+            return Err(ContentError::Read(io::ErrorKind::UnexpectedEof.into()));
+        }
+        take(&buffer[..len])?;
+        left -= len as u64;
+    }
+    Ok(())
 }
 
 /// The regions with data of a sparse member, from the map at the head of its data.

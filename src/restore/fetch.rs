@@ -76,7 +76,7 @@ pub struct Object {
     pub key: Key,
     /// Bytes.
     pub size: u64,
-    /// In hexadecimal.
+    /// In hexadecimal; empty where nobody knows it.
     pub sha256: String,
 }
 
@@ -136,7 +136,7 @@ pub async fn fetch(vault: &Arc<dyn Vault>, object: &Object, dest: &Path, came: &
             came(bytes.len() as u64);
         }
     }
-    if hex(hasher) != object.sha256 {
+    if !object.sha256.is_empty() && hex(hasher) != object.sha256 {
         durable::remove(dest)?;
         return Err(FetchError::Digest(object.key.clone()));
     }

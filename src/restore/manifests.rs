@@ -7,7 +7,7 @@ use super::{
     open::{Form, RestoreError, form, with_clear},
 };
 use crate::{
-    durable,
+    durable::{self, DurableError},
     encrypt::Opener,
     name::Compression,
     pipeline::read_manifest,
@@ -34,19 +34,33 @@ pub struct Manifests<'a> {
 impl Manifests<'_> {
     /// Where the manifest of a piece can be read: `local`, if it is whole, or a copy of the one in the vault.
     pub fn of(&self, local: &Path, key: &Key) -> Result<PathBuf, BringError> {
-        if is_whole(local) {
-            return Ok(local.to_owned());
+        if let Some(manifest) = self.at_hand(local, key) {
+            return Ok(manifest);
         }
-        let kept = self.kept.join(key.as_str()).with_extension("clear");
-        if !is_whole(&kept) {
-            durable::write(&kept, &self.open(key)?)?;
-            if !is_whole(&kept) {
-                durable::remove(&kept)?;
-                let damaged = io::ErrorKind::InvalidData.into();
-                return Err(RestoreError::Damaged { path: kept, source: damaged }.into());
-            }
+        let kept = self.keep(key, &self.open(key)?)?;
+        if is_whole(&kept) {
+            return Ok(kept);
         }
+        durable::remove(&kept)?;
+        let damaged = io::ErrorKind::InvalidData.into();
+        Err(RestoreError::Damaged { path: kept, source: damaged }.into())
+    }
+
+    /// The same, of one that need not be fetched.
+    pub fn at_hand(&self, local: &Path, key: &Key) -> Option<PathBuf> {
+        [local.to_owned(), self.place(key)].into_iter().find(|manifest| is_whole(manifest))
+    }
+
+    /// Keeps a manifest that was opened. Gives where.
+    pub fn keep(&self, key: &Key, bytes: &[u8]) -> Result<PathBuf, DurableError> {
+        let kept = self.place(key);
+        durable::create_dir(kept.parent().expect("a key has a directory"))?;
+        durable::write(&kept, bytes)?;
         Ok(kept)
+    }
+
+    pub(super) fn place(&self, key: &Key) -> PathBuf {
+        self.kept.join(key.as_str()).with_extension("clear")
     }
 
     /// A small object as it would lie on this host: opened, but compressed as it is.

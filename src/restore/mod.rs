@@ -2,8 +2,10 @@
 
 mod bring;
 mod content;
+mod derive;
 mod dress;
 mod fetch;
+mod job;
 mod lines;
 mod links;
 mod manifests;
@@ -11,12 +13,16 @@ mod open;
 mod segments;
 mod selection;
 mod target;
+mod thawing;
 mod there;
 mod unpack;
 
 pub use bring::{BringError, Bringing, News, Wanted};
+pub use fetch::patiently;
+pub use job::{Job, JobError, JobState};
 pub use manifests::Manifests;
 pub use open::{RestoreError, open_object};
 pub use selection::{Selection, is_in};
 pub use target::{Target, TargetError, Wrong};
+pub use thawing::Thawing;
 pub use unpack::{Outcome, Unpacker};

@@ -33,6 +33,20 @@ pub enum RestoreError {
     Unpack { path: PathBuf, source: UnpackError },
 }
 
+impl RestoreError {
+    /// Whether other objects would meet the same: a key that does not open what is as it was sealed, or the disk.
+    pub fn is_of_all(&self) -> bool {
+        match self {
+            RestoreError::Unpack { source: UnpackError::Target(_), .. } => true,
+            RestoreError::Decrypt { source, .. } => {
+                matches!(source, EncryptError::Key(_) | EncryptError::NoKey { .. })
+            }
+            RestoreError::NoKey { .. } | RestoreError::Disk(_) => true,
+            RestoreError::Damaged { .. } | RestoreError::Name(_) | RestoreError::Unpack { .. } => false,
+        }
+    }
+}
+
 impl Fateful for RestoreError {
     fn fate(&self) -> Fate {
         match self {

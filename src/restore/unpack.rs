@@ -191,6 +191,9 @@ impl<'a> Unpacker<'a> {
         if self.growing.as_ref().is_some_and(|growing| growing.path != path) {
             self.end_growing();
         }
+        if is_wanted && line.segment.is_none() && found.kind != Kind::Dir {
+            self.above(&path, found);
+        }
         let done = match line.segment {
             _ if found.kind == Kind::Dir && (is_wanted || self.selection.leads_below(&path)) => {
                 self.target.dir(&path, found).map_err(Trouble::from)
@@ -221,6 +224,19 @@ impl<'a> Unpacker<'a> {
             }
         }
         Ok(())
+    }
+
+    /// A segment of which no manifest tells has no directory of its own in any tar.
+    fn above(&mut self, path: &SourcePath, found: &TarMember) {
+        let Some(dir) = path.parent().filter(|dir| !dir.is_root() && !self.target.is_open(dir)) else { return };
+        let mode = found.mode & 0o777;
+        let member =
+            TarMember { kind: Kind::Dir, mode: mode | (mode & 0o444) >> 2, xattrs: Vec::new(), ..found.clone() };
+        if self.target.there(&dir).is_none()
+            && let Err(wrong) = self.target.dir(&dir, &member)
+        {
+            self.wrong(&dir, &wrong);
+        }
     }
 
     /// What is not to come back under its own name, under the first other one that is. What is wrong is told with that.

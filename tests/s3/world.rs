@@ -158,7 +158,12 @@ impl World {
         if self.status()["sources"][0]["pass"].is_null() {
             return Vec::new();
         }
-        self.ask(&["ls", "--all", "--json"]).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+        self.json_lines(&["ls", "--all", "--json"])
+    }
+
+    /// What it prints, one value a line.
+    pub fn json_lines(&self, args: &[&str]) -> Vec<Value> {
+        self.ask(args).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 
     pub fn status(&self) -> Value {

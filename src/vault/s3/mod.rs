@@ -367,6 +367,14 @@ impl Vault for S3Vault {
     }
 
     async fn thaw(&self, key: &Key, days: u32, tier: Tier) -> VaultResult<Thaw> {
-        self.restore_object(key, days, tier).await.map_err(|failure| failure.of(Call::THAW.attempt, key))
+        self.restore_object(key, days, tier, &[Thaw::Frozen])
+            .await
+            .map_err(|failure| failure.of(Call::THAW.attempt, key))
+    }
+
+    async fn hurry(&self, key: &Key, days: u32, tier: Tier) -> VaultResult<Thaw> {
+        self.restore_object(key, days, tier, &[Thaw::Frozen, Thaw::Ongoing])
+            .await
+            .map_err(|failure| failure.of(Call::THAW.attempt, key))
     }
 }

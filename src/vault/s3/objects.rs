@@ -205,12 +205,19 @@ impl S3Vault {
         self.answer(Call::DELETE, self.patience.silence, request.send()).await.map(drop)
     }
 
-    pub(super) async fn restore_object(&self, key: &Key, days: u32, tier: vault::Tier) -> Result<Thaw, Failure> {
+    /// Asks for a thaw of what is in one of these states.
+    pub(super) async fn restore_object(
+        &self,
+        key: &Key,
+        days: u32,
+        tier: vault::Tier,
+        ask_of: &[Thaw],
+    ) -> Result<Thaw, Failure> {
         let head = self.look_at(key).await?;
         let class = head.storage_class().map_or(STANDARD, StorageClass::as_str);
-        match thaw(class, head.restore()) {
-            Thaw::Frozen => {}
-            thaw => return Ok(thaw),
+        let thaw = thaw(class, head.restore());
+        if !ask_of.contains(&thaw) {
+            return Ok(thaw);
         }
         let tier = match tier {
             vault::Tier::Bulk => Tier::Bulk,

@@ -1,0 +1,164 @@
+//! A restore at work: what it says, and what came of it.
+
+use super::{Failed, jobs::Jobs, plan::Plan};
+use crate::{
+    cli::access::{self, Access},
+    cli::json_line,
+    path::SourcePath,
+    restore::{BringError, Bringing, Job, JobState, News, Outcome, Target, Thawing, Unpacker, Wrong},
+    units::ByteSize,
+};
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::json;
+use std::{
+    cell::{Cell, RefCell},
+    io::{IsTerminal, stderr, stdout},
+};
+
+/// Exit code where not all is as it was.
+const INCOMPLETE: u8 = 3;
+
+/// How it speaks.
+#[derive(Clone, Copy)]
+pub struct Manner {
+    pub quiet: bool,
+    pub json: bool,
+    /// What was asked for more slowly is to be made faster.
+    pub hurry: bool,
+}
+
+/// Works on a job to its end. Gives the exit code.
+pub fn work(access: &Access, plan: &Plan, job: Job, jobs: &Jobs, manner: Manner) -> Result<u8, Failed> {
+    let target = Target::open(&job.to, job.overwrite).map_err(|err| Failed::other(&err))?;
+    let bar = bar(manner.quiet || manner.json, plan.bytes());
+    let job = RefCell::new(job);
+    let derived = Cell::new(0);
+    let done = bring(access, plan, target, (&job, jobs, &bar, &derived), manner);
+    bar.finish_and_clear();
+    let mut job = job.into_inner();
+    let (outcome, lost) = match done {
+        Ok(done) => done,
+        Err(failed) => {
+            if !jobs.is_cancelled(&job.id) {
+                job.phase.clone_from(&failed.what);
+                jobs.save(&job);
+            }
+            return Err(failed);
+        }
+    };
+    tell(&outcome, (lost, derived.get()), manner.json)?;
+    let is_complete = outcome.wrong == 0 && lost == 0 && plan.waiting == 0 && plan.unknown == 0;
+    job.state = if is_complete { JobState::Complete } else { JobState::Incomplete };
+    job.phase = text(&outcome);
+    job.pieces_done = job.pieces;
+    jobs.save(&job);
+    jobs.end(&job);
+    Ok(if is_complete { 0 } else { INCOMPLETE })
+}
+
+type With<'a> = (&'a RefCell<Job>, &'a Jobs, &'a ProgressBar, &'a Cell<u64>);
+
+fn bring(
+    access: &Access,
+    plan: &Plan,
+    target: Target,
+    (job, jobs, bar, derived): With<'_>,
+    manner: Manner,
+) -> Result<(Outcome, u64), Failed> {
+    let settings = &access.settings;
+    let mut wrong = |path: &SourcePath, wrong: &Wrong| bar.suspend(|| tell_wrong(path, wrong, manner.json));
+    let at = |phase: String, is_next: bool| {
+        bar.set_message(phase.clone());
+        let mut job = job.borrow_mut();
+        job.pieces_done += u64::from(is_next);
+        if job.phase != phase {
+            job.phase = phase;
+            jobs.save(&job);
+        }
+    };
+    let news = |news: News<'_>| match news {
+        News::Thawing(key) => at(format!("thawing {key}"), false),
+        News::Fetching(key) => at(format!("fetching {key}"), false),
+        News::Came(bytes) => bar.inc(bytes),
+        News::Unpacking(key) => at(format!("unpacking {key}"), false),
+        News::Done(key) => at(format!("done with {key}"), true),
+        News::Derived { key, why } => {
+            derived.set(derived.get() + 1);
+            bar.suspend(|| eprintln!("archiver: {key}: no manifest ({why}): what it holds is taken from itself"));
+        }
+        News::Lost { key, why } => bar.suspend(|| eprintln!("archiver: {key}: {why}")),
+    };
+    let (id, tier, days, line, overwrite) = {
+        let job = job.borrow();
+        (job.id.clone(), job.tier, job.days, job.line, job.overwrite)
+    };
+    let is_cancelled = || jobs.is_cancelled(&id);
+    let mut unpacker = Unpacker::new(target, &plan.selection, overwrite, &mut wrong);
+    let manifests = access.manifests()?;
+    let thawing = Thawing {
+        vault: manifests.vault.clone(),
+        runtime: manifests.runtime.clone(),
+        tier,
+        hurry: manner.hurry,
+        days,
+        line,
+        is_cancelled: &is_cancelled,
+        tell: &news,
+    };
+    let bringing = Bringing {
+        manifests,
+        thawing,
+        staging: settings.restore.path.clone(),
+        cap: settings.restore.cap.0,
+        tell: &news,
+    };
+    let lost = bringing.run(&plan.pieces, &mut unpacker).map_err(|err| failed(&err, &id))?;
+    let outcome = unpacker.finish().map_err(|err| Failed::other(&err))?;
+    Ok((outcome, lost))
+}
+
+fn failed(err: &BringError, id: &str) -> Failed {
+    if matches!(err, BringError::Cancelled) {
+        return Failed::new(super::HELD, format!("The restore {id} was cancelled"));
+    }
+    let failed = access::failed(err);
+    Failed {
+        what: format!("{}. `archiver restore --resume {id}`, or the same command, goes on from here", failed.what),
+        ..failed
+    }
+}
+
+fn bar(is_hidden: bool, bytes: u64) -> ProgressBar {
+    if is_hidden || !stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let style = ProgressStyle::with_template("[{bar:30}] {bytes:>10}/{total_bytes:10} {bytes_per_sec:>12} {msg}");
+    ProgressBar::new(bytes).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("=> "))
+}
+
+fn tell_wrong(path: &SourcePath, wrong: &Wrong, as_json: bool) {
+    if as_json {
+        // Who reads us may have gone; what is brought back is not for them alone.
+        let _ = json_line(&mut stdout(), &json!({ "path": path.display(), "wrong": wrong.to_string() }));
+    } else {
+        eprintln!("archiver: {}: {wrong}", path.display());
+    }
+}
+
+fn text(outcome: &Outcome) -> String {
+    let Outcome { came, were_there, bytes, wrong } = outcome;
+    let there = if *were_there > 0 { format!(", {were_there} of them were there already") } else { String::new() };
+    format!("{came} entries came back as they were{there}; {wrong} did not; {} written", ByteSize(*bytes))
+}
+
+fn tell(outcome: &Outcome, (lost, derived): (u64, u64), as_json: bool) -> Result<(), Failed> {
+    let Outcome { came, were_there, bytes, wrong } = outcome;
+    if as_json {
+        let outcome = json!({
+            "came": came, "were_there": were_there, "bytes": bytes, "wrong": wrong, "pieces_lost": lost, "pieces_derived": derived,
+        });
+        return json_line(&mut stdout(), &json!({ "outcome": outcome }));
+    }
+    eprintln!("{}", text(outcome));
+    Ok(())
+}

@@ -1,0 +1,171 @@
+//! Restores in the catalog: recorded, found again, listed, cancelled, and given to a unit of their own.
+
+use super::Failed;
+use crate::{
+    catalog::Catalog,
+    cli::json_line,
+    config::Settings,
+    durable,
+    fate::Chain,
+    restore::{Job, JobState},
+};
+use serde_json::json;
+use std::{
+    io::{Write, stdout},
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+/// Directory below `restore.path` of a catalog that was made of the vault alone.
+const FROM_VAULT: &str = "from-vault";
+
+/// Where jobs are kept: in the catalog of this host, or in the one that was made of the vault for a restore.
+pub struct Jobs {
+    catalog: PathBuf,
+    /// `restore.path`.
+    staging: PathBuf,
+}
+
+impl Jobs {
+    pub fn of(settings: &Settings, from_vault: bool) -> Jobs {
+        let staging = settings.restore.path.clone();
+        let catalog = match from_vault {
+            true => state_from_vault(settings).join("catalog.sqlite"),
+            false => settings.catalog_file(),
+        };
+        Jobs { catalog, staging }
+    }
+
+    /// A restore goes on without its record; only nobody can look at it then, or resume it by its id.
+    pub fn save(&self, job: &Job) {
+        if let Err(failed) = self.record(job) {
+            eprintln!("archiver: The restore is not recorded: {}", failed.what);
+        }
+    }
+
+    pub fn record(&self, job: &Job) -> Result<(), Failed> {
+        Ok(Catalog::open(&self.catalog)?.save_restore(&job.id, &job.record())?)
+    }
+
+    fn all(&self) -> Result<Vec<Job>, Failed> {
+        if !self.catalog.exists() {
+            return Ok(Vec::new());
+        }
+        let records = Catalog::open_read_only(&self.catalog)?.restores()?;
+        let jobs = records.iter().map(|(id, record)| Job::of(id, record));
+        jobs.collect::<Result<_, _>>().map_err(|err| Failed::other(&err))
+    }
+
+    fn mark(&self, id: &str) -> PathBuf {
+        self.staging.join(format!("{id}.cancelled"))
+    }
+
+    pub fn is_cancelled(&self, id: &str) -> bool {
+        self.mark(id).exists()
+    }
+
+    /// What a job that has ended leaves to be done: its unit is not started at the next boot any more.
+    pub fn end(&self, job: &Job) {
+        if job.detached {
+            systemctl(&["disable", &unit(&job.id)]).unwrap_or_else(|failed| eprintln!("archiver: {}", failed.what));
+        }
+    }
+}
+
+pub fn state_from_vault(settings: &Settings) -> PathBuf {
+    settings.restore.path.join(FROM_VAULT)
+}
+
+fn everywhere(settings: &Settings) -> Result<Vec<(Job, bool)>, Failed> {
+    let mut all = Vec::new();
+    for from_vault in [false, true] {
+        all.extend(Jobs::of(settings, from_vault).all()?.into_iter().map(|job| (job, from_vault)));
+    }
+    Ok(all)
+}
+
+/// The job of this id; without one the only one that is open.
+pub fn find(settings: &Settings, id: Option<&str>) -> Result<Job, Failed> {
+    let all = everywhere(settings)?;
+    let Some(id) = id.filter(|id| !id.is_empty()) else {
+        let mut open = all.into_iter().map(|(job, _)| job).filter(|job| job.state == JobState::Open);
+        return match (open.next(), open.next()) {
+            (Some(job), None) => Ok(job),
+            (None, _) => Err(Failed::usage("There is no restore to go on with; `archiver restore --list` lists all")),
+            _ => Err(Failed::usage("Which restore? `archiver restore --list` lists them")),
+        };
+    };
+    let found = all.into_iter().map(|(job, _)| job).find(|job| job.id == id);
+    found.ok_or_else(|| Failed::usage(format!("There is no restore {id:?}; `archiver restore --list` lists them")))
+}
+
+pub fn list(settings: &Settings, as_json: bool) -> Result<u8, Failed> {
+    let mut out = stdout().lock();
+    for (job, _) in everywhere(settings)? {
+        if as_json {
+            let paths: Vec<_> = job.paths.iter().map(crate::path::SourcePath::display).collect();
+            let line = json!({
+                "job": job.id, "begun": job.begun.to_string(), "state": job.state.as_str(), "source": job.source.as_str(),
+                "pass": job.pass.to_string(), "paths": paths, "to": job.to, "detached": job.detached, "phase": job.phase,
+                "pieces": job.pieces, "pieces_done": job.pieces_done, "cost": job.cost,
+            });
+            json_line(&mut out, &line)?;
+        } else {
+            let (id, state, done, pieces) = (&job.id, job.state.as_str(), job.pieces_done, job.pieces);
+            writeln!(
+                out,
+                "{id}  {state:<10}  {done} of {pieces} pieces  {} to {:?}: {}",
+                job.source, job.to, job.phase
+            )?;
+        }
+    }
+    Ok(0)
+}
+
+/// Whoever works on it ends within some seconds. What is thawing thaws on, and is paid for.
+pub fn cancel(settings: &Settings, id: &str) -> Result<u8, Failed> {
+    let mut job = find(settings, Some(id))?;
+    if job.state != JobState::Open {
+        return Err(Failed::usage(format!("The restore {id} is {}", job.state.as_str())));
+    }
+    let jobs = Jobs::of(settings, job.from_vault);
+    durable::create_dir(&jobs.staging)?;
+    durable::write(&jobs.mark(&job.id), b"")?;
+    job.state = JobState::Cancelled;
+    "cancelled".clone_into(&mut job.phase);
+    jobs.record(&job)?;
+    if job.detached {
+        systemctl(&["disable", "--now", &unit(&job.id)])?;
+    }
+    eprintln!(
+        "What came back so far stays in {:?}; what is in {:?} of pieces under way can be removed",
+        job.to, jobs.staging
+    );
+    Ok(0)
+}
+
+/// Gives a job to its unit, now and at each boot until it is done.
+pub fn detach(config: &Path, job: &Job) -> Result<(), Failed> {
+    if config != Path::new(crate::cli::CONFIG) {
+        let what = format!("--detach: the unit reads {}, and not {}", crate::cli::CONFIG, config.display());
+        return Err(Failed::usage(what));
+    }
+    systemctl(&["enable", &unit(&job.id)])?;
+    systemctl(&["start", "--no-block", &unit(&job.id)])
+}
+
+fn unit(id: &str) -> String {
+    format!("archiver-restore@{id}.service")
+}
+
+fn systemctl(args: &[&str]) -> Result<(), Failed> {
+    let ran = Command::new("systemctl").arg("--quiet").args(args).output();
+    let ran = ran.map_err(|err| Failed::new(1, format!("Cannot call systemctl: {}", Chain(&err))))?;
+    match ran.status.success() {
+        true => Ok(()),
+        false => {
+            let said = String::from_utf8_lossy(&ran.stderr).trim().to_owned();
+            Err(Failed::new(1, format!("systemctl {}: {said}", args.join(" "))))
+        }
+    }
+}
