@@ -86,9 +86,9 @@ UNITS := '$(DESTDIR)$(PREFIX)/lib/systemd/system'
 
 install: $(BINARY)
 	install -D -m 0755 $(BINARY) '$(DESTDIR)$(PREFIX)/bin/archiver'
-	install -D -m 0644 -t $(UNITS) packaging/systemd/archiver.service packaging/systemd/archiver-failure.service
+	install -D -m 0644 -t $(UNITS) packaging/systemd/*.service
 	install -D -m 0755 packaging/systemd/generator '$(DESTDIR)$(PREFIX)/lib/systemd/system-generators/archiver'
-	sed -i 's|/usr/bin/|$(PREFIX)/bin/|g' $(UNITS)/archiver.service $(UNITS)/archiver-failure.service \
+	sed -i 's|/usr/bin/|$(PREFIX)/bin/|g' $(UNITS)/archiver*.service \
 	    '$(DESTDIR)$(PREFIX)/lib/systemd/system-generators/archiver'
 	install -D -m 0644 packaging/systemd/sysusers.conf '$(DESTDIR)$(PREFIX)/lib/sysusers.d/archiver.conf'
 	install -D -m 0644 -t '$(DESTDIR)$(PREFIX)/lib/systemd/catalog' packaging/systemd/archiver.catalog

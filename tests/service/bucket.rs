@@ -6,7 +6,7 @@ use crate::{
     machine::Machine,
 };
 use archiver_s3_double::{self as double, Double};
-use std::fs;
+use std::{fs, time::Duration};
 
 const BUCKET: &str = "nightly";
 
@@ -57,5 +57,39 @@ pub fn the_whole_job_goes_to_a_bucket_and_comes_back(machine: &Machine) {
         );
         assert!(found.is_empty(), "{}", snapshot::told(&found));
     }
+    a_detached_restore_outlives_kills_and_boots(machine, &double);
     machine.drop_in("");
+}
+
+/// By a unit of its own, while the pieces thaw for two days.
+fn a_detached_restore_outlives_kills_and_boots(machine: &Machine, double: &Double) {
+    machine.sh("d=/etc/systemd/system/archiver-restore@.service.d; mkdir -p $d
+        sed '1a RestartSec=1' /host/drop-in.conf >$d/test.conf; systemctl daemon-reload; systemctl start archiver");
+    let job = machine.sh("archiver restore / --source data --to /srv/back/data --yes --detach");
+    let unit = format!("archiver-restore@{}.service", job.trim());
+    let is = |what: &str| format!("archiver restore --list --json | grep '{what}'");
+    machine.wait_until(&is("\"phase\":\"thawing "));
+    let thaws = double.requests("RestoreObject");
+    machine.sh(&format!("systemctl kill -s KILL {unit}"));
+    machine
+        .wait_until(&format!("systemctl show {unit} -p NRestarts --value | grep -x 1 && systemctl is-active {unit}"));
+    // What a boot starts.
+    machine.sh(&format!("systemctl stop {unit}; systemctl start multi-user.target; systemctl is-active {unit}"));
+    assert_eq!(machine.sh("ls /srv/back/data"), "");
+    double.clock().advance(Duration::from_secs(49 * 60 * 60));
+    machine.sh(&format!("systemctl restart {unit}"));
+    machine.wait_until(&is("\"state\":\"complete\""));
+    machine.wait_until(&format!("! systemctl is-active {unit}"));
+    machine.sh(&format!("! systemctl is-enabled {unit}; ! systemctl is-failed {unit}"));
+    machine.sh("diff -r --no-dereference /data /srv/back/data");
+    let owners = "find . -printf '%P %U:%G %m %T@\\n' | sort | sha256sum";
+    assert_eq!(
+        machine.sh(&format!("cd /data; {owners}")),
+        machine.sh(&format!("cd /srv/back/data; {owners}")),
+        "owners, modes and times"
+    );
+    assert_eq!(double.requests("RestoreObject"), thaws);
+    // The daemon's own catalog has stayed its own.
+    machine.sh("systemctl restart archiver; archiver status >/dev/null; systemctl stop archiver");
+    machine.sh("rm -r /etc/systemd/system/archiver-restore@.service.d /srv/back; systemctl daemon-reload");
 }

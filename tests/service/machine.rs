@@ -75,7 +75,7 @@ impl Machine {
 
     /// As an operator reads it.
     pub fn journal(&self) -> String {
-        let out = self.try_sh("journalctl -u archiver -u archiver-failure --no-pager -o cat");
+        let out = self.try_sh("journalctl -u archiver -u archiver-failure -u 'archiver-restore@*' --no-pager -o cat");
         String::from_utf8_lossy(&out.stdout).into_owned()
     }
 
