@@ -1,4 +1,4 @@
-//! What the daemon remembers: passes, pieces, exceptions, settings, and uploads under way, in one SQLite file.
+//! What the daemon remembers: passes, pieces, exceptions, proofs, settings, and uploads under way, in one SQLite file.
 //! This room is the only door to `rusqlite`.
 //!
 //! A piece is a run of neighbors in walk order, so the catalog needs only its first and last path; paths are
@@ -23,6 +23,7 @@ mod index;
 mod open;
 mod passes;
 mod pieces;
+mod proofs;
 mod row;
 mod schema;
 
@@ -36,6 +37,7 @@ mod state_tests;
 mod tests;
 
 pub use error::{CatalogError, Remedy};
+pub use proofs::{Proof, Proven};
 pub use row::{Compressed, Delivered, NewPass, PackedRow, PassRow, PieceRow, PieceState, Sealed, SegmentRow, Totals};
 
 use error::Fail;

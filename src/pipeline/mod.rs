@@ -44,7 +44,6 @@ mod turns;
 
 pub use backoff::{Backoff, Limit};
 pub use context::{Clock, Failure, Wait, random_id};
-pub use ending::write_tree;
 pub use finish::{Ended, Finish};
 pub use forecast::{Forecast, Forecaster, Keep};
 pub use gate::{AlwaysOpen, GRACE, WindowGate};
@@ -52,7 +51,7 @@ pub use greeting::{is_stranger, is_vault_known, vault_name};
 pub use lane::NotNow;
 pub use live::Live;
 pub use paused::{Part, Paused};
-pub use records::{local_manifest, read_manifest};
+pub use records::{ManifestReadError, local_manifest, read_manifest};
 pub use spec::{Names, Options, SourceSpec};
 
 use crate::{
