@@ -42,6 +42,7 @@ pub mod fate;
 pub mod units;
 pub mod price;
 pub mod path;
+pub mod glob;
 pub mod name;
 pub mod window;
 pub mod notice;

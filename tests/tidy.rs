@@ -55,6 +55,7 @@ const PURE: &[&str] = &[
     "fate.rs",
     "units.rs",
     "path.rs",
+    "glob.rs",
     "name.rs",
     "window.rs",
     "notice.rs",

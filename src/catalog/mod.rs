@@ -1,4 +1,4 @@
-//! What the daemon remembers: passes, pieces, exceptions, settings, and uploads under way, in one SQLite file.
+//! What the daemon remembers: passes, pieces, exceptions, proofs, settings, and uploads under way, in one SQLite file.
 //! This room is the only door to `rusqlite`.
 //!
 //! A piece is a run of neighbors in walk order, so the catalog needs only its first and last path; paths are
@@ -25,6 +25,7 @@ mod open;
 mod passes;
 mod pieces;
 mod restores;
+mod proofs;
 mod row;
 mod schema;
 
@@ -40,6 +41,7 @@ mod tests;
 pub use adopt::Adopted;
 pub use error::{CatalogError, Remedy};
 pub use go_back::put_in_place;
+pub use proofs::{Proof, Proven};
 pub use row::{Compressed, Delivered, NewPass, PackedRow, PassRow, PieceRow, PieceState, Sealed, SegmentRow, Totals};
 
 use error::Fail;

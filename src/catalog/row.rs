@@ -351,7 +351,7 @@ fn path(row: &Row<'_>, column: &str) -> SqlResult<SourcePath> {
     SourcePath::from_order_key(key).map_err(|err| unreadable(row, column, Type::Blob, err))
 }
 
-fn parsed<T: FromStr<Err: Error + Send + Sync + 'static>>(row: &Row<'_>, column: &str) -> SqlResult<T> {
+pub(super) fn parsed<T: FromStr<Err: Error + Send + Sync + 'static>>(row: &Row<'_>, column: &str) -> SqlResult<T> {
     row.get_ref(column)?.as_str()?.parse().map_err(|err| unreadable(row, column, Type::Text, err))
 }
 

@@ -88,7 +88,7 @@ pub fn catalog() -> (tempfile::TempDir, Catalog) {
     (dir, catalog)
 }
 
-fn begun(pieces: &[PackedRow]) -> (tempfile::TempDir, Catalog) {
+pub fn begun(pieces: &[PackedRow]) -> (tempfile::TempDir, Catalog) {
     let (dir, catalog) = catalog();
     catalog.begin_pass(&new_pass()).unwrap();
     for piece in pieces {
@@ -97,7 +97,7 @@ fn begun(pieces: &[PackedRow]) -> (tempfile::TempDir, Catalog) {
     (dir, catalog)
 }
 
-fn deliver(catalog: &Catalog, name: &PieceName) {
+pub fn deliver(catalog: &Catalog, name: &PieceName) {
     catalog.set_compressed(name, &compressed()).unwrap();
     catalog.set_sealed(name, &sealed()).unwrap();
     catalog.set_delivered(name, &format!("{name}.tar"), &format!("{name}.manifest"), time()).unwrap();
@@ -107,7 +107,7 @@ fn seqs(rows: &[PieceRow]) -> Vec<u32> {
     rows.iter().map(|row| row.name().seq).collect()
 }
 
-fn refused<T: std::fmt::Debug>(done: Result<T>) -> String {
+pub fn refused<T: std::fmt::Debug>(done: Result<T>) -> String {
     match done.unwrap_err() {
         CatalogError::Refused { why, .. } => why,
         other => panic!("{other:?}"),

@@ -28,7 +28,11 @@ pub struct Access {
 
 impl Access {
     pub fn new(config: &Path) -> Result<Access, Failed> {
-        let mut settings = daemon::load(config)?;
+        Access::with(daemon::load(config)?)
+    }
+
+    /// For a command that mostly needs no more than the settings: what they name is looked at when it is needed.
+    pub fn with(mut settings: Settings) -> Result<Access, Failed> {
         // Whoever brings back has rights of their own.
         settings.vault.profile = settings.restore.profile.clone().or(settings.vault.profile);
         let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
@@ -66,7 +70,13 @@ impl Access {
     /// Where the manifest of a sealed piece can be read. One that was lost here is fetched from the vault, if it is there.
     pub fn manifest(&self, row: &PieceRow) -> Result<PathBuf, Failed> {
         let local = local_manifest(&self.settings.state, row.name());
-        let Some(delivered) = row.delivered.as_ref().filter(|_| !local.is_file()) else { return Ok(local) };
+        if row.delivered.is_none() || local.is_file() { Ok(local) } else { self.fetched_manifest(row) }
+    }
+
+    /// The manifest of a delivered piece, of which that on this host is lost or was found to be damaged.
+    pub fn fetched_manifest(&self, row: &PieceRow) -> Result<PathBuf, Failed> {
+        let local = local_manifest(&self.settings.state, row.name());
+        let Some(delivered) = row.delivered.as_ref() else { return Ok(local) };
         let key = delivered.manifest_key.parse().map_err(|err| Failed::other(&err))?;
         self.manifests()?.of(&local, &key).map_err(|err| failed(&err))
     }

@@ -1,19 +1,18 @@
 //! `archiver ls`: the pieces of a pass, or the members of one.
 
-use super::{Failed, json_line};
+use super::{Failed, access::Access, json_line, members::each_member};
 use crate::{
-    archive::{listing::Listing, manifest::Member},
+    archive::listing::Listing,
     catalog::{Catalog, PieceRow, PieceState},
-    config::Settings,
     name::{PassId, SourceName},
     path::SourcePath,
-    pipeline::{local_manifest, read_manifest},
     units::ByteSize,
 };
 use serde_json::json;
 use std::{
     collections::BTreeMap,
     io::{BufWriter, Write, stdout},
+    ops::ControlFlow,
 };
 
 #[derive(Debug, clap::Args)]
@@ -37,15 +36,16 @@ pub struct Args {
 }
 
 pub fn run(args: &super::Args, ls: &Args) -> Result<u8, Failed> {
-    let settings = args.settings()?;
+    let access = Access::with(args.settings()?)?;
+    let settings = &access.settings;
     // With one source `ls 17` means its piece.
     let is_source = |name: &str| settings.sources.iter().any(|source| source.name.as_str() == name);
     let (named, piece) = match (&ls.source, &ls.piece) {
         (Some(first), None) if !is_source(first) && is_piece(first) => (None, Some(first.as_str())),
         (source, piece) => (source.as_deref(), piece.as_deref()),
     };
-    let source = super::source(&settings, named)?;
-    let catalog = super::catalog(&settings)?;
+    let source = super::source(settings, named)?;
+    let catalog = super::catalog(settings)?;
     let passes: Vec<PassId> = if ls.all {
         catalog.passes(Some(&source))?.iter().map(|row| row.pass).collect()
     } else {
@@ -63,8 +63,8 @@ pub fn run(args: &super::Args, ls: &Args) -> Result<u8, Failed> {
     }
     let mut out = BufWriter::new(stdout().lock());
     match (ls.collate, piece) {
-        (Some(depth), _) => collate(&settings, &rows, depth, ls.json, &mut out)?,
-        (None, Some(_)) => members(&settings, &rows, ls.json, &mut out)?,
+        (Some(depth), _) => collate(&access, &rows, depth, ls.json, &mut out)?,
+        (None, Some(_)) => members(&access, &rows, ls.json, &mut out)?,
         (None, None) => pieces(&rows, ls.json, &mut out)?,
     }
     out.flush()?;
@@ -119,45 +119,28 @@ fn pieces(rows: &[PieceRow], as_json: bool, out: &mut dyn Write) -> Result<(), F
     Ok(())
 }
 
-fn each_member(
-    settings: &Settings,
-    row: &PieceRow,
-    mut each: impl FnMut(Member) -> Result<(), Failed>,
-) -> Result<(), Failed> {
-    let manifest = local_manifest(&settings.state, row.name());
-    if matches!(row.state, PieceState::Packed | PieceState::Compressed) {
-        return Err(Failed::new(1, format!("Piece {} has no manifest before it is sealed", row.packed.name.short())));
-    }
-    for member in read_manifest(&manifest).map_err(|err| Failed::of(&err))? {
-        each(member.map_err(|err| Failed::other(&err))?)?;
-    }
-    Ok(())
-}
-
-fn members(settings: &Settings, rows: &[PieceRow], as_json: bool, out: &mut dyn Write) -> Result<(), Failed> {
+fn members(access: &Access, rows: &[PieceRow], as_json: bool, out: &mut dyn Write) -> Result<(), Failed> {
     for row in rows {
         if as_json {
-            each_member(settings, row, |member| {
-                json_line(out, &serde_json::to_value(&member).map_err(|err| Failed::other(&err))?)
+            each_member(access, row, |member| {
+                json_line(out, &serde_json::to_value(&member).map_err(|err| Failed::other(&err))?)?;
+                Ok(ControlFlow::Continue(()))
             })?;
         } else {
             let mut listing = Listing::new(&mut *out);
-            each_member(settings, row, |member| Ok(listing.add(&member)?))?;
+            each_member(access, row, |member| {
+                listing.add(&member)?;
+                Ok(ControlFlow::Continue(()))
+            })?;
         }
     }
     Ok(())
 }
 
-fn collate(
-    settings: &Settings,
-    rows: &[PieceRow],
-    depth: usize,
-    as_json: bool,
-    out: &mut dyn Write,
-) -> Result<(), Failed> {
+fn collate(access: &Access, rows: &[PieceRow], depth: usize, as_json: bool, out: &mut dyn Write) -> Result<(), Failed> {
     let mut sums: BTreeMap<SourcePath, (u64, u64)> = BTreeMap::new();
     for row in rows {
-        each_member(settings, row, |member| {
+        each_member(access, row, |member| {
             if let Some(path) = member.source_path()
                 && member.is_counted()
             {
@@ -166,7 +149,7 @@ fn collate(
                 sum.0 += 1;
                 sum.1 += member.segment.map_or(member.size, |segment| segment.file_size);
             }
-            Ok(())
+            Ok(ControlFlow::Continue(()))
         })?;
     }
     for (path, (entries, bytes)) in sums {

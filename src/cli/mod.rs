@@ -6,8 +6,10 @@ mod check;
 mod decrypt;
 mod doctor;
 mod exceptions;
+mod find;
 mod ls;
 mod manual;
+mod members;
 mod pause;
 mod plan;
 mod progress;
@@ -85,6 +87,8 @@ pub enum Command {
     Status(status::Args),
     /// List the pieces of a pass, or the members of a piece
     Ls(ls::Args),
+    /// Tell which piece holds something: names, or paths with `*`, `?` and `**`
+    Find(find::Args),
     /// List every entry that was not archived clean, with the reason
     Exceptions(exceptions::Args),
     /// Bring files back: plan, price, thaw, wait, fetch, prove, unpack
@@ -175,6 +179,7 @@ impl Args {
             Command::Reload(_) => reload::run(&self),
             Command::Status(args) => status::run(&self, args),
             Command::Ls(args) => ls::run(&self, args),
+            Command::Find(args) => find::run(&self, args),
             Command::Exceptions(args) => exceptions::run(&self, args),
             Command::Restore(args) => restore::run(&self, args),
             Command::Decrypt(args) => decrypt::run(&self, args),

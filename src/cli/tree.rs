@@ -1,12 +1,11 @@
 //! `archiver tree`: the listing of a source, as archived with every pass.
 
-use super::{Failed, json_line};
-use crate::{
-    catalog::PieceRow,
-    config::Settings,
-    pipeline::{local_manifest, read_manifest, write_tree},
+use super::{Failed, access::Access, json_line, members::each_member};
+use crate::archive::listing::Listing;
+use std::{
+    io::{BufWriter, Write, stdout},
+    ops::ControlFlow,
 };
-use std::io::{BufWriter, Write, stdout};
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -21,32 +20,21 @@ pub struct Args {
 }
 
 pub fn run(args: &super::Args, tree: &Args) -> Result<u8, Failed> {
-    let settings = args.settings()?;
-    let source = super::source(&settings, tree.source.as_deref())?;
-    let catalog = super::catalog(&settings)?;
+    let access = Access::with(args.settings()?)?;
+    let source = super::source(&access.settings, tree.source.as_deref())?;
+    let catalog = super::catalog(&access.settings)?;
     let rows = super::ls::last_pass(&catalog, &source, tree.pass.as_deref())?;
     let mut out = BufWriter::new(stdout().lock());
-    if tree.json {
-        as_json(&settings, &rows, &mut out)?;
-    } else {
-        let done = write_tree(&settings.state, &rows, &mut out);
-        // A pipe that its reader has closed is told as an error of what was read for it.
-        out.flush()?;
-        done.map_err(|failure| Failed::new(failure.trouble.exit_code(), failure.chain()))?;
+    for row in &rows {
+        each_member(&access, row, |member| {
+            if !tree.json {
+                Listing::new(&mut out).add(&member)?;
+            } else if member.is_counted() {
+                json_line(&mut out, &serde_json::to_value(&member).map_err(|err| Failed::other(&err))?)?;
+            }
+            Ok(ControlFlow::Continue(()))
+        })?;
     }
     out.flush()?;
     Ok(0)
-}
-
-fn as_json(settings: &Settings, rows: &[PieceRow], out: &mut dyn Write) -> Result<(), Failed> {
-    for row in rows {
-        let manifest = read_manifest(&local_manifest(&settings.state, row.name())).map_err(|err| Failed::of(&err))?;
-        for member in manifest {
-            let member = member.map_err(|err| Failed::other(&err))?;
-            if member.is_counted() {
-                json_line(out, &serde_json::to_value(&member).map_err(|err| Failed::other(&err))?)?;
-            }
-        }
-    }
-    Ok(())
 }

@@ -46,18 +46,17 @@ mod turns;
 pub use backoff::{Backoff, Limit};
 pub use context::{Clock, Failure, Wait, random_id};
 pub use described::{Described, described};
-pub use ending::write_tree;
 pub use finish::{Ended, Finish};
 pub use forecast::{Forecast, Forecaster, Keep};
 pub use gate::{AlwaysOpen, GRACE, WindowGate};
 pub use greeting::{VAULT_FILE, VAULT_GREETED, is_stranger, is_vault_known, vault_name};
 pub use kept::is_kept;
-pub use labels::{PIECES, path_of};
+pub use labels::path_of;
 pub use lane::NotNow;
 pub use live::Live;
 pub use naming::{HOST_ID, source_id};
 pub use paused::{Part, Paused};
-pub use records::{local_manifest, read_manifest};
+pub use records::{ManifestReadError, local_manifest, read_manifest};
 pub use spec::{Names, Options, SourceSpec};
 
 use crate::{
