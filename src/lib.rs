@@ -65,6 +65,8 @@ pub mod pipeline;
 // Getting it back.
 pub mod restore;
 pub mod verify;
+// Taking it away.
+pub mod removal;
 // The shell: knows everyone, known by no one.
 pub mod config;
 pub mod report;

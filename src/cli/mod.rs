@@ -4,6 +4,7 @@ mod access;
 mod aws_policy;
 mod check;
 mod decrypt;
+mod delete;
 mod doctor;
 mod exceptions;
 mod ls;
@@ -83,6 +84,8 @@ pub enum Command {
     Restore(restore::Args),
     /// Turn downloaded objects into plain tars
     Decrypt(decrypt::Args),
+    /// Remove pieces from the vault and the catalog; refuses what nothing supersedes
+    Delete(delete::Args),
     /// Print the listing of a source, as archived with every pass
     Tree(tree::Args),
     /// Do the whole job on a directory, into a throw-away vault, restore it with gpg, xz and tar, and compare
@@ -157,6 +160,7 @@ impl Args {
             Command::Exceptions(args) => exceptions::run(&self, args),
             Command::Restore(args) => restore::run(&self, args),
             Command::Decrypt(args) => decrypt::run(&self, args),
+            Command::Delete(args) => delete::run(&self, args),
             Command::Tree(args) => tree::run(&self, args),
             Command::Rehearse(args) => rehearse::run(&self, args),
             Command::Man(args) => manual::man(args),

@@ -17,7 +17,7 @@ use crate::{
 use std::path::Path;
 
 /// Names the vault and the version of what is in it. Hosts that share a vault go by the name that the first gave it.
-const VAULT_FILE: &str = "archiver.json";
+pub const VAULT_FILE: &str = "archiver.json";
 /// Setting of the catalog: what this host calls a vault that has no name yet.
 const VAULT_ID: &str = "vault-id";
 /// Setting of the catalog: the name of the vault that this host delivers to, as it stands there.

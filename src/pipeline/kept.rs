@@ -145,6 +145,22 @@ pub fn retire(ctx: &Context, name: &PieceName, why: &str) -> Result<(), Failure>
     Ok(ctx.catalog.set_retired(name, why)?)
 }
 
+/// Removes all that is kept here of a pass, or of these pieces of it, which the vault does not hold any more.
+pub fn forget(
+    state: &Path,
+    source: &SourceName,
+    pass: PassId,
+    seqs: Option<&BTreeSet<u32>>,
+) -> Result<(), DurableError> {
+    let Some(seqs) = seqs else { return durable::remove_tree(&local_manifests(state, source, pass)) };
+    for seq in seqs {
+        let name = PieceName { source: source.clone(), pass, seq: *seq, label: None };
+        durable::remove(&piece_file(state, &name))?;
+        durable::remove(&local_manifest(state, &name))?;
+    }
+    Ok(())
+}
+
 pub fn has_manifest(state: &Path, name: &PieceName) -> bool {
     local_manifest(state, name).is_file()
 }

@@ -86,6 +86,7 @@ async fn what_a_retention_holds_stays_as_it_is_and_keeps_no_other() {
     assert!(cause == Cause::Permission && text.contains("its retention has not ended"), "{text}");
     assert_eq!(stored(&vault).await, ["lab/nas/b"]);
     assert!(vault.head(&key("b")).await.unwrap().is_some(), "it is not hidden");
+    assert_eq!(server.double.requests("DeleteObjects"), 1, "and was not for a moment");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -96,7 +97,10 @@ async fn each_key_that_is_refused_is_told_with_the_permission_that_it_takes() {
     server.double.deny("DeleteObject");
     for answer in vault.delete_many(&["a", "b"].map(key)).await {
         let (cause, text) = told(&answer);
-        assert!(cause == Cause::Permission && text.contains("s3:DeleteObject on arn:aws:s3:::backup/lab/nas/*"), "{text}");
+        assert!(
+            cause == Cause::Permission && text.contains("s3:DeleteObject on arn:aws:s3:::backup/lab/nas/*"),
+            "{text}"
+        );
     }
     assert_eq!(stored(&vault).await, ["lab/nas/a"]);
 }
