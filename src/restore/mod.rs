@@ -16,7 +16,7 @@ mod unpack;
 
 pub use bring::{BringError, Bringing, News, Wanted};
 pub use manifests::Manifests;
-pub use open::{RestoreError, open_object};
+pub use open::{RestoreError, clear_name, open_object};
 pub use selection::{Selection, is_in};
 pub use target::{Target, TargetError, Wrong};
 pub use unpack::{Outcome, Unpacker};
