@@ -217,7 +217,8 @@ fn walk(dir: &Path, found: &mut Vec<PathBuf>) -> Result<(), Failed> {
         let (path, kind) = (entry.path(), entry.file_type()?);
         if entry.file_name().as_bytes().starts_with(b".") {
             continue;
-        } else if kind.is_dir() {
+        }
+        if kind.is_dir() {
             walk(&path, found)?;
         } else if kind.is_file() && is_object(&path) {
             found.push(path);
