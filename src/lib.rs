@@ -67,6 +67,8 @@ pub mod pipeline;
 pub mod restore;
 pub mod inventory;
 pub mod verify;
+// Taking it away.
+pub mod removal;
 // The shell: knows everyone, known by no one.
 pub mod config;
 pub mod report;

@@ -171,6 +171,12 @@ impl Prices {
         stock.bytes as f64 * self.storage / GB * f64::from(self.minimum_days) / MONTH_DAYS
     }
 
+    /// The rest of the least time that is billed, of bytes of the class that were kept for so many days.
+    pub fn early(&self, bytes: u64, kept_days: f64) -> f64 {
+        let rest = (f64::from(self.minimum_days) - kept_days.max(0.0)).max(0.0);
+        bytes as f64 * self.storage / GB * rest / MONTH_DAYS
+    }
+
     /// Bringing all of it back within a month, the thawed copies kept for so many days.
     pub fn restore(&self, stock: &Stock, tier: Tier, days: u32) -> Return {
         let (per_gb, per_request) = match tier {

@@ -5,6 +5,8 @@ mod common;
 mod config;
 #[path = "commands/daemon.rs"]
 mod daemon;
+#[path = "commands/decrypt.rs"]
+mod decrypt;
 #[path = "commands/habits.rs"]
 mod habits;
 #[path = "commands/identity.rs"]

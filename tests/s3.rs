@@ -9,6 +9,8 @@
 mod answers;
 #[path = "s3/cuts.rs"]
 mod cuts;
+#[path = "s3/delete.rs"]
+mod delete;
 #[path = "s3/direct.rs"]
 mod direct;
 #[path = "s3/kills.rs"]

@@ -11,7 +11,9 @@
 //!   fails a check on opening is an error, or is put aside for the last good copy, which then says that it is behind.
 //! - Every change is one transaction and durable when its function returns (WAL, `synchronous=FULL`).
 //! - A piece only moves forward: packed, compressed, sealed, delivered; or retired, before it was delivered.
-//! - A seq is never given twice, and pieces are never removed.
+//! - A seq is never given twice. Rows of pieces go only by [`Catalog::forget_pieces`], for pieces of a pass that has ended
+//!   and that somebody has removed from the vault; a pass goes with the last of them, unless it is the newest of its
+//!   source: from that one it is known when the next is due, and that nothing older is new.
 //! - Every number is as the caller told it; nothing here reads a clock.
 //!
 //! All of this blocks; it is called from threads of stages, or in short calls.
@@ -19,6 +21,7 @@
 mod adopt;
 mod backup;
 mod error;
+mod forget;
 mod go_back;
 mod index;
 mod open;
@@ -33,6 +36,8 @@ mod schema;
 mod crash_tests;
 #[cfg(test)]
 mod damage_tests;
+#[cfg(test)]
+mod forget_tests;
 #[cfg(test)]
 mod state_tests;
 #[cfg(test)]

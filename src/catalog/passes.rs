@@ -123,7 +123,11 @@ fn totals(conn: &Connection, source: &SourceName, pass: PassId) -> std::result::
     conn.prepare_cached(Totals::SQL)?.query_row((source.as_str(), pass.to_string()), Totals::of)
 }
 
-fn find(conn: &Connection, source: &SourceName, pass: PassId) -> std::result::Result<Option<PassRow>, rusqlite::Error> {
+pub(super) fn find(
+    conn: &Connection,
+    source: &SourceName,
+    pass: PassId,
+) -> std::result::Result<Option<PassRow>, rusqlite::Error> {
     let columns = PassRow::COLUMNS;
     conn.prepare_cached(&format!("SELECT {columns} FROM pass WHERE source = ?1 AND pass = ?2"))?
         .query_row((source.as_str(), pass.to_string()), PassRow::of)

@@ -201,6 +201,16 @@ impl PieceRow {
         &self.packed.name
     }
 
+    /// Whether somebody may mean this piece: by its number, its name, or its key in the vault.
+    pub fn is_named(&self, text: &str) -> bool {
+        let name = self.name();
+        let key = self.delivered.as_ref().map(|delivered| delivered.key.as_str());
+        text.parse() == Ok(name.seq)
+            || text == name.short()
+            || text == name.to_string()
+            || key.is_some_and(|key| key == text || key.ends_with(&format!("/{text}")))
+    }
+
     pub(super) fn of(row: &Row<'_>) -> SqlResult<PieceRow> {
         Ok(PieceRow {
             packed: packed(row)?,

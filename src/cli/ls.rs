@@ -56,7 +56,7 @@ pub fn run(args: &super::Args, ls: &Args) -> Result<u8, Failed> {
         rows.extend(catalog.pieces(&source, pass)?.into_iter().filter(|row| row.state != PieceState::Retired));
     }
     if let Some(piece) = piece {
-        rows.retain(|row| is_meant(row, piece));
+        rows.retain(|row| row.is_named(piece));
         if rows.is_empty() {
             return Err(Failed::usage(format!("There is no piece {piece:?} in this pass of {source}")));
         }
@@ -73,17 +73,6 @@ pub fn run(args: &super::Args, ls: &Args) -> Result<u8, Failed> {
 
 fn is_piece(text: &str) -> bool {
     text.bytes().next().is_some_and(|b| b.is_ascii_digit()) || text.contains(".tar")
-}
-
-fn is_meant(row: &PieceRow, piece: &str) -> bool {
-    piece.parse() == Ok(row.packed.name.seq)
-        || piece == row.packed.name.short()
-        || piece == row.packed.name.to_string()
-        || row
-            .delivered
-            .as_ref()
-            .map(|delivered| delivered.key.as_str())
-            .is_some_and(|key| key == piece || key.ends_with(&format!("/{piece}")))
 }
 
 fn pieces(rows: &[PieceRow], as_json: bool, out: &mut dyn Write) -> Result<(), Failed> {

@@ -4,6 +4,7 @@ mod access;
 mod aws_policy;
 mod check;
 mod decrypt;
+mod delete;
 mod doctor;
 mod exceptions;
 mod find;
@@ -99,6 +100,8 @@ pub enum Command {
     Rebuild(rebuild::Args),
     /// Hold catalog and vault against each other
     Sync(rebuild::SyncArgs),
+    /// Remove pieces from the vault and the catalog; refuses what nothing supersedes
+    Delete(delete::Args),
     /// Print the listing of a source, as archived with every pass
     Tree(tree::Args),
     /// Do the whole job on a directory, into a throw-away vault, restore it with gpg, xz and tar, and compare
@@ -185,6 +188,7 @@ impl Args {
             Command::Decrypt(args) => decrypt::run(&self, args),
             Command::Rebuild(args) => rebuild::run(&self, args),
             Command::Sync(args) => rebuild::sync(&self, args),
+            Command::Delete(args) => delete::run(&self, args),
             Command::Tree(args) => tree::run(&self, args),
             Command::Rehearse(args) => rehearse::run(&self, args),
             Command::Man(args) => manual::man(args),

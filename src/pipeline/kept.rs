@@ -150,6 +150,22 @@ pub fn is_kept(state: &Path, name: &PieceName) -> bool {
     piece_file(state, name).is_file() || has_manifest(state, name)
 }
 
+/// Removes all that is kept here of a pass, or of these pieces of it, which the vault does not hold any more.
+pub fn forget(
+    state: &Path,
+    source: &SourceName,
+    pass: PassId,
+    seqs: Option<&BTreeSet<u32>>,
+) -> Result<(), DurableError> {
+    let Some(seqs) = seqs else { return durable::remove_tree(&local_manifests(state, source, pass)) };
+    for seq in seqs {
+        let name = PieceName { source: source.clone(), pass, seq: *seq, label: None };
+        durable::remove(&piece_file(state, &name))?;
+        durable::remove(&local_manifest(state, &name))?;
+    }
+    Ok(())
+}
+
 pub fn has_manifest(state: &Path, name: &PieceName) -> bool {
     local_manifest(state, name).is_file()
 }

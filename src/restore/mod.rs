@@ -21,7 +21,7 @@ pub use bring::{BringError, Bringing, News, Wanted};
 pub use fetch::patiently;
 pub use job::{Job, JobError, JobState};
 pub use manifests::Manifests;
-pub use open::{RestoreError, open_object};
+pub use open::{RestoreError, clear_name, open_object};
 pub use selection::{Selection, is_in};
 pub use target::{Target, TargetError, Wrong};
 pub use thawing::Thawing;

@@ -65,28 +65,49 @@ impl Fateful for RestoreError {
     }
 }
 
-/// Opens `file` into the directory `to`, under its name without the suffixes of what was undone. Never replaces
-/// a file. Gives the path of what came out.
-pub fn open_object(file: &Path, opener: Option<&Opener>, to: &Path) -> Result<PathBuf, RestoreError> {
+/// The name of what is inside of an object of ours, that must be opened to be had.
+pub fn clear_name(file: &Path) -> Result<&str, RestoreError> {
     let (clear_name, form) = form(file)?;
     if form == (Form { is_sealed: false, compression: Compression::None }) || clear_name.is_empty() {
         return Err(RestoreError::Name(file.to_owned()));
     }
-    let dest = to.join(clear_name);
-    let tmp = to.join(format!("{clear_name}.part"));
-    durable::create_dir(to)?;
+    Ok(clear_name)
+}
+
+/// Opens `file` into `dest`, and never replaces a file. `came` is told of clear bytes as they come. Gives their number.
+pub fn open_object(file: &Path, opener: Option<&Opener>, dest: &Path, came: &dyn Fn(u64)) -> Result<u64, RestoreError> {
+    let (_, form) = form(file)?;
+    let mut tmp = dest.as_os_str().to_owned();
+    tmp.push(".part");
+    let tmp = PathBuf::from(tmp);
+    durable::create_dir(dest.parent().expect("what is made lies in a directory"))?;
     durable::remove(&tmp)?;
     let mut out = durable::create(&tmp)?;
     let written = with_clear(file, form, opener, |clear| {
-        io::copy(clear, &mut out).map_err(|source| RestoreError::Damaged { path: file.to_owned(), source })?;
-        Ok(())
+        let copied = io::copy(&mut Counted { clear, came }, &mut out);
+        copied.map_err(|source| RestoreError::Damaged { path: file.to_owned(), source })
     });
-    let published = written.and_then(|()| Ok(durable::publish_new(&out, &tmp, &dest)?));
-    if let Err(err) = published {
+    let published = written.and_then(|bytes| {
+        durable::publish_new(&out, &tmp, dest)?;
+        Ok(bytes)
+    });
+    if published.is_err() {
         durable::remove(&tmp)?;
-        return Err(err);
     }
-    Ok(dest)
+    published
+}
+
+struct Counted<'a> {
+    clear: &'a mut dyn Read,
+    came: &'a dyn Fn(u64),
+}
+
+impl Read for Counted<'_> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let len = self.clear.read(buf)?;
+        (self.came)(len as u64);
+        Ok(len)
+    }
 }
 
 /// How an object was made, as its name says.

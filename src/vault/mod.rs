@@ -267,6 +267,16 @@ pub trait Vault: Send + Sync {
     /// Removes an object; one that is not there is no error.
     async fn delete(&self, key: &Key) -> VaultResult<()>;
 
+    /// Removes many objects, with every version of them that is kept: what is told as removed is not stored any more.
+    /// One answer for each key, in their order; one that is not there is no error.
+    async fn delete_many(&self, keys: &[Key]) -> Vec<VaultResult<()>> {
+        let mut answers = Vec::with_capacity(keys.len());
+        for key in keys {
+            answers.push(self.delete(key).await);
+        }
+        answers
+    }
+
     /// Asks for an object to be made readable for `days`, or how far that is.
     async fn thaw(&self, key: &Key, days: u32, tier: Tier) -> VaultResult<Thaw>;
 

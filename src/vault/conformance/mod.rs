@@ -34,7 +34,7 @@ macro_rules! vault_conformance {
         $crate::vault_conformance! { @$form $($argument)?;
             what_is_put_is_found, put_never_overwrites, of_many_that_put_one_wins, other_bytes_are_not_put,
             an_empty_object_is_one, metadata_and_class_are_kept, long_keys_are_kept, nothing_is_told_as_nothing,
-            ranges_end_with_the_object, delete_may_be_repeated, lists_are_in_order_and_paged,
+            ranges_end_with_the_object, delete_may_be_repeated, of_many_all_are_deleted_and_nothing_else, lists_are_in_order_and_paged,
             parts_come_in_any_order_and_again, a_part_with_a_wrong_checksum_is_refused,
             an_upload_goes_on_after_a_restart, only_the_right_parts_make_the_object,
             parts_of_another_object_are_refused, complete_never_overwrites,

@@ -1,7 +1,7 @@
 //! Promises about whole objects.
 
 use super::{KEPT, Subject, assert_holds, cause, key, noise, payload, put, spec};
-use crate::vault::{Cause, KEY_LEN_MAX, ObjectSpec, Thaw, Tier, UploadId, checksum::crc64, payload::Payload};
+use crate::vault::{Cause, KEY_LEN_MAX, Key, ObjectSpec, Thaw, Tier, UploadId, checksum::crc64, payload::Payload};
 use tokio::task::JoinSet;
 
 pub async fn what_is_put_is_found(subject: &Subject) {
@@ -120,6 +120,36 @@ pub async fn delete_may_be_repeated(subject: &Subject) {
     assert_holds(&*vault, "dir/b", b"b").await;
     put(&*vault, "dir/a", b"again").await.expect(KEPT);
     assert_holds(&*vault, "dir/a", b"again").await;
+}
+
+pub async fn of_many_all_are_deleted_and_nothing_else(subject: &Subject) {
+    let vault = (subject.open)();
+    // More than S3 takes at once.
+    let names: Vec<String> = (0..1_003).map(|n| format!("many/{n:04}.gpg")).collect();
+    let mut putters = JoinSet::new();
+    for share in names.chunks(names.len().div_ceil(8)) {
+        let (vault, share) = (vault.clone(), share.to_vec());
+        putters.spawn(async move {
+            for name in share {
+                put(&*vault, &name, b"x").await.expect(KEPT);
+            }
+        });
+    }
+    putters.join_all().await;
+    for name in ["many.gpg", "many/0000.gpg0", "other/0000.gpg"] {
+        put(&*vault, name, b"stays").await.expect(KEPT);
+    }
+    let mut keys: Vec<Key> = names.iter().map(|name| key(name)).collect();
+    keys.insert(500, key("many/not-there"));
+    for _ in 0..2 {
+        let answers = vault.delete_many(&keys).await;
+        assert_eq!(answers.len(), keys.len());
+        assert!(answers.iter().all(Result::is_ok), "{:?}", answers.iter().find(|answer| answer.is_err()));
+        let left = vault.list("", None, 10).await.expect(KEPT);
+        let left: Vec<&str> = left.iter().map(|one| one.key.as_str()).collect();
+        assert_eq!(left, ["many.gpg", "many/0000.gpg0", "other/0000.gpg"]);
+    }
+    assert!(vault.delete_many(&[]).await.is_empty());
 }
 
 pub async fn lists_are_in_order_and_paged(subject: &Subject) {

@@ -209,13 +209,30 @@ pub(super) fn delete(place: &Place, key: &Key) -> Result<(), Failure> {
     let _lock = place.lock()?;
     let path = place.object(key)?;
     match examine(&path)? {
-        Some(meta) if meta.is_file() => durable::remove(&path)?,
+        Some(meta) if meta.is_file() => {
+            durable::remove(&path)?;
+            remove_empty(&path, place.root());
+        }
         Some(meta) if !meta.is_dir() => return Err(Failure::InTheWay { path, why: "is not a plain file" }),
         _ => {}
     }
     let record = place.record(key);
     match examine(&record)? {
-        Some(meta) if meta.is_file() => Ok(durable::remove(&record)?),
+        Some(meta) if meta.is_file() => {
+            durable::remove(&record)?;
+            remove_empty(&record, place.root());
+            Ok(())
+        }
         _ => Ok(()),
+    }
+}
+
+/// Removes the directories above what is gone, as far as nothing else is in them. Only while the vault is locked: nobody
+/// may have just made one to put something into it.
+fn remove_empty(gone: &Path, root: &Path) {
+    for dir in gone.ancestors().skip(1).take_while(|dir| *dir != root && dir.starts_with(root)) {
+        if fs::remove_dir(dir).is_err() {
+            return;
+        }
     }
 }

@@ -51,6 +51,9 @@ impl Call {
     pub const GET: Call = on_object("GetObject", "read", "s3:GetObject");
     pub const LIST: Call = on_bucket("ListObjectsV2", "list what is below", "s3:ListBucket");
     pub const DELETE: Call = on_object("DeleteObject", "delete", "s3:DeleteObject");
+    pub const DELETE_MANY: Call = on_object("DeleteObjects", "delete", "s3:DeleteObject");
+    pub const DELETE_VERSIONS: Call = on_object("DeleteObjects", "delete every version of", "s3:DeleteObjectVersion");
+    pub const VERSIONS: Call = on_bucket("ListObjectVersions", "list the versions of", "s3:ListBucketVersions");
     pub const THAW: Call = on_object("RestoreObject", "thaw", "s3:RestoreObject");
     pub const VERSIONING: Call =
         on_bucket("GetBucketVersioning", "look at the versioning of", "s3:GetBucketVersioning");
@@ -106,12 +109,27 @@ impl Failure {
         *status == 501 || matches!(code.as_str(), "InvalidStorageClass" | "InvalidArgument" | "InvalidRequest")
     }
 
+    /// Whether the server may not know the call at all. Some want a digest with it that nobody else asks for.
+    pub(super) fn is_unknown_call(&self) -> bool {
+        let Failure::Answer { status, code, .. } = self else { return false };
+        let is_told = matches!(code.as_str(), "MethodNotAllowed" | "MissingContentMD5" | "MissingRequestBodyError");
+        *status == 405 || is_told || self.is_of_the_unknown()
+    }
+
     pub(super) fn has_code(&self, wanted: &str) -> bool {
         matches!(self, Failure::Answer { code, .. } if code == wanted)
     }
 
     pub(super) fn of(self, attempt: &'static str, key: impl Display) -> VaultError {
         VaultError::new(attempt, key, self.cause(), self)
+    }
+
+    /// Of one of many, in an answer that is none of failure.
+    pub(super) fn of_one(call: Call, place: &Place, code: &str, message: &str) -> Failure {
+        let cause = cause(200, code);
+        let hint = permission(call, place, code, message, cause);
+        let (code, message) = (code.to_owned(), message.to_owned());
+        Failure::Answer { call: call.name, status: 200, code, message, hint, request: String::new(), cause }
     }
 
     pub(super) fn new<E>(call: Call, place: &Place, err: SdkError<E, HttpResponse>) -> Failure
@@ -147,14 +165,22 @@ impl Failure {
                 None => String::new(),
             },
             Cause::Clock => skew(header("date").as_deref()),
-            Cause::Permission if matches!(code, "" | "AccessDenied") => {
-                let (place, permission) = (place.arn(call.of_bucket), call.permission);
-                format!("; it takes the permission {permission} on {place}")
-            }
-            _ => String::new(),
+            cause => permission(call, place, code, &message, cause),
         };
         Failure::Answer { call: call.name, status, code: code.to_owned(), message, hint, request, cause }
     }
+}
+
+/// What it would take, where it is not allowed.
+fn permission(call: Call, place: &Place, code: &str, message: &str, cause: Cause) -> String {
+    if cause != Cause::Permission || !matches!(code, "" | "AccessDenied") {
+        return String::new();
+    }
+    // No right helps against that, but the one that this program never asks for.
+    if message.contains("object lock") || message.contains("Object Lock") {
+        return "; its retention has not ended".to_owned();
+    }
+    format!("; it takes the permission {} on {}", call.permission, place.arn(call.of_bucket))
 }
 
 const NO_CREDENTIALS: &str = ": no credentials were found; name `profile` or `credentials_file` in [vault], or set \

@@ -16,6 +16,7 @@ mod credentials;
 mod failure;
 mod objects;
 mod probe;
+mod removal;
 mod roots;
 mod uploads;
 
@@ -142,6 +143,8 @@ struct Lacks {
     checksums: AtomicBool,
     classes: AtomicBool,
     conditions: AtomicBool,
+    /// A call that deletes many objects.
+    deleting_many: AtomicBool,
 }
 
 impl Lacks {
@@ -364,6 +367,10 @@ impl Vault for S3Vault {
             Err(failure) if failure.cause() == Cause::Gone => Ok(()),
             deleted => deleted.map_err(|failure| failure.of(Call::DELETE.attempt, key)),
         }
+    }
+
+    async fn delete_many(&self, keys: &[Key]) -> Vec<VaultResult<()>> {
+        self.delete_objects(keys).await
     }
 
     async fn thaw(&self, key: &Key, days: u32, tier: Tier) -> VaultResult<Thaw> {

@@ -94,3 +94,4 @@ async fn put(vault: &S3Vault, name: &str, bytes: &[u8], class: &str) -> VaultRes
 
 mod answers;
 mod classes;
+mod removal;
