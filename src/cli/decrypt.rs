@@ -52,7 +52,7 @@ pub fn run(args: &super::Args, decrypt: &Args) -> Result<u8, Failed> {
         (Some(file), _) => Some(passphrase(file)?),
         (None, Some(file)) => Some(Unlock::SecretKey { file: file.clone(), password: None }),
         // People who have only the bucket and the key have no configuration.
-        (None, None) if !args.config.exists() => None,
+        (None, None) if !args.config.exists() => Some(Unlock::Agent),
         (None, None) => configured(&args.settings()?)?,
     };
     let opener = unlock.map(|unlock| Opener::open(&unlock)).transpose().map_err(|err| Failed::of(&err))?;
@@ -250,6 +250,9 @@ fn passphrase(file: &Path) -> Result<Unlock, Failed> {
 pub fn configured(settings: &Settings) -> Result<Option<Unlock>, Failed> {
     if let Some(file) = settings.restore.secret_key_file.clone() {
         return Ok(Some(Unlock::SecretKey { file, password: None }));
+    }
+    if !settings.encrypt.recipients.is_empty() {
+        return Ok(Some(Unlock::Agent));
     }
     settings.encrypt.passphrase_file.as_deref().map(passphrase).transpose()
 }

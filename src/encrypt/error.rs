@@ -25,6 +25,8 @@ pub enum EncryptError {
         if sealed_to.is_empty() { "nobody".to_owned() } else { sealed_to.join(", ") }
     )]
     NoKey { sealed_to: Vec<String> },
+    #[error("gpg opens nothing: {why}")]
+    Agent { why: String },
     /// The input ended early, or the sealed form is not as long as it was written.
     #[error("Read {length} bytes instead of {expected}")]
     Length { length: u64, expected: u64 },
@@ -65,6 +67,7 @@ impl Fateful for EncryptError {
             EncryptError::Read(_) | EncryptError::Write(_) => Fate::Retry,
             EncryptError::Damaged(_) | EncryptError::Length { .. } => Fate::Rotten,
             EncryptError::NoKey { .. }
+            | EncryptError::Agent { .. }
             | EncryptError::Seal(_)
             | EncryptError::Layout { .. }
             | EncryptError::Resumed
@@ -75,7 +78,7 @@ impl Fateful for EncryptError {
     fn trouble(&self) -> Trouble {
         match self {
             EncryptError::Key(err) => err.trouble(),
-            EncryptError::NoKey { .. } => Trouble::Keys,
+            EncryptError::NoKey { .. } | EncryptError::Agent { .. } => Trouble::Keys,
             EncryptError::Stopped
             | EncryptError::Read(_)
             | EncryptError::Write(_)

@@ -7,6 +7,7 @@
 //! - What is sealed opens with any `gpg` from 2.1 on; the module `seal` has the form.
 //! - With certificates the secret key is not here, and nothing of this room needs it, except [`Opener`].
 
+mod agent;
 mod error;
 mod keys;
 mod layout;

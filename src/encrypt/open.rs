@@ -4,7 +4,7 @@
 //! whole has been found unchanged: they are to be trusted when the function returns `Ok`, and not before.
 
 use super::{
-    EncryptError,
+    EncryptError, agent,
     keys::{KeyError, parse_certs, read_limited},
     secret::{Secret, open_private},
     wire::{Input, Output},
@@ -41,6 +41,8 @@ pub enum Unlock {
         file: PathBuf,
         password: Option<Secret>,
     },
+    /// Whatever keys gpg and its agent have.
+    Agent,
 }
 
 type SecretKey = Key<key::SecretParts, key::UnspecifiedRole>;
@@ -59,6 +61,7 @@ pub struct Opener(Keys);
 enum Keys {
     Passphrase(Secret),
     SecretKeys(Vec<SecretKey>),
+    Agent,
 }
 
 impl Opener {
@@ -67,6 +70,7 @@ impl Opener {
         Ok(Opener(match unlock {
             Unlock::Passphrase(secret) => Keys::Passphrase(secret.clone()),
             Unlock::SecretKey { file, password } => Keys::SecretKeys(secret_keys(file, password.as_ref())?),
+            Unlock::Agent => Keys::Agent,
         }))
     }
 
@@ -75,6 +79,7 @@ impl Opener {
         let opening = match &self.0 {
             Keys::Passphrase(secret) => Opening::Passphrase(secret),
             Keys::SecretKeys(keys) => Opening::SecretKeys(keys),
+            Keys::Agent => return agent::decrypt(input, output),
         };
         unseal(opening, &mut Input::new(input), &mut Output::new(output))
     }

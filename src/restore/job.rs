@@ -18,6 +18,9 @@ pub struct Job {
     pub pass: PassId,
     /// As they were asked for.
     pub paths: Vec<SourcePath>,
+    /// As they were typed.
+    #[serde(default)]
+    pub patterns: Vec<String>,
     pub to: PathBuf,
     pub tier: Tier,
     /// For which thawed copies are kept.
@@ -97,7 +100,7 @@ impl Job {
 mod tests {
     use super::*;
 
-    const V1: &str = r#"{"version":"1","id":"20261126T120000Z-00ff","begun":"2026-11-26T12:00:00Z","source":"data","pass":"20261120T200000Z","paths":["a/b"],"to":"/srv/back","tier":"bulk","days":7,"line":null,"overwrite":false,"cost":1.5,"from_vault":false,"detached":true,"state":"open","phase":"thawing","pieces":3,"pieces_done":1}"#;
+    const V1: &str = r#"{"version":"1","id":"20261126T120000Z-00ff","begun":"2026-11-26T12:00:00Z","source":"data","pass":"20261120T200000Z","paths":["a/b"],"patterns":["*.jpg"],"to":"/srv/back","tier":"bulk","days":7,"line":null,"overwrite":false,"cost":1.5,"from_vault":false,"detached":true,"state":"open","phase":"thawing","pieces":3,"pieces_done":1}"#;
 
     #[test]
     fn version_1_is_read_and_written_as_it_is() {

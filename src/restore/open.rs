@@ -39,7 +39,7 @@ impl RestoreError {
         match self {
             RestoreError::Unpack { source: UnpackError::Target(_), .. } => true,
             RestoreError::Decrypt { source, .. } => {
-                matches!(source, EncryptError::Key(_) | EncryptError::NoKey { .. })
+                matches!(source, EncryptError::Key(_) | EncryptError::NoKey { .. } | EncryptError::Agent { .. })
             }
             RestoreError::NoKey { .. } | RestoreError::Disk(_) => true,
             RestoreError::Damaged { .. } | RestoreError::Name(_) | RestoreError::Unpack { .. } => false,

@@ -232,10 +232,9 @@ impl<'a> Unpacker<'a> {
         let mode = found.mode & 0o777;
         let member =
             TarMember { kind: Kind::Dir, mode: mode | (mode & 0o444) >> 2, xattrs: Vec::new(), ..found.clone() };
-        if self.target.there(&dir).is_none()
-            && let Err(wrong) = self.target.dir(&dir, &member)
-        {
-            self.wrong(&dir, &wrong);
+        if self.target.there(&dir).is_none() {
+            // What is in the way of it is told of each member.
+            let _ = self.target.dir(&dir, &member);
         }
     }
 

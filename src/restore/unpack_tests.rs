@@ -50,7 +50,7 @@ impl Place {
     /// Unpacks these members as one piece each time. What was told of entries, and how each piece ended.
     fn unpack(&self, pieces: &[&[(&str, Body<'_>)]], overwrite: bool) -> (Vec<String>, Vec<String>) {
         let (mut told, mut ends) = (Vec::new(), Vec::new());
-        let selection = Selection(vec![SourcePath::root()]);
+        let selection = Selection::new(vec![SourcePath::root()]);
         let mut tell = |path: &SourcePath, wrong: &Wrong| told.push(format!("{}: {wrong}", path.display()));
         let target = Target::open(&self.target(), overwrite).unwrap();
         let mut unpacker = Unpacker::new(target, &selection, overwrite, &mut tell);
@@ -213,7 +213,7 @@ fn nothing_is_written_through_what_is_there() {
 #[test]
 fn a_tar_that_its_manifest_does_not_know_is_refused() {
     let place = Place::new();
-    let selection = Selection(vec![SourcePath::root()]);
+    let selection = Selection::new(vec![SourcePath::root()]);
     let (tar, _) = piece(&[("a", X), ("c", X)]);
     for other in
         [&[("a", X), ("b", X)][..], &[("a", X)], &[("a", X), ("c", X), ("d", X)], &[("a", X), ("c", Body::Fifo)]]
@@ -238,7 +238,7 @@ fn content_that_is_not_what_was_archived_gets_no_name() {
     tar[at] = b'y';
     let file = tempfile::NamedTempFile::new().unwrap();
     fs::write(file.path(), manifest).unwrap();
-    let selection = Selection(vec![SourcePath::root()]);
+    let selection = Selection::new(vec![SourcePath::root()]);
     let mut told = Vec::new();
     let mut tell = |path: &SourcePath, wrong: &Wrong| told.push((path.display(), wrong.clone()));
     let mut unpacker = Unpacker::new(Target::open(&place.target(), false).unwrap(), &selection, false, &mut tell);

@@ -103,7 +103,8 @@ pub fn list(settings: &Settings, as_json: bool) -> Result<u8, Failed> {
     let mut out = stdout().lock();
     for (job, _) in everywhere(settings)? {
         if as_json {
-            let paths: Vec<_> = job.paths.iter().map(crate::path::SourcePath::display).collect();
+            let paths = job.paths.iter().map(crate::path::SourcePath::display);
+            let paths: Vec<_> = paths.chain(job.patterns.iter().cloned()).collect();
             let line = json!({
                 "job": job.id, "begun": job.begun.to_string(), "state": job.state.as_str(), "source": job.source.as_str(),
                 "pass": job.pass.to_string(), "paths": paths, "to": job.to, "detached": job.detached, "phase": job.phase,

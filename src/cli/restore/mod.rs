@@ -33,7 +33,8 @@ pub enum Speed {
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// What is to come back, relative to the source; `/` is all of it
+    /// What is to come back, relative to the source; `/` is all of it. With `*`, `?`, `[a-z]` or `**` in it a pattern, as of
+    /// `archiver find`
     #[arg(required_unless_present_any = ["resume", "list", "cancel"], value_name = "PATH")]
     pub paths: Vec<OsString>,
     /// Where it goes: a/b of the source to DIR/a/b. Nothing that is there is replaced
@@ -100,6 +101,7 @@ pub struct Request {
     pub source: SourceName,
     pub pass: PassId,
     pub paths: Vec<SourcePath>,
+    pub patterns: Vec<String>,
     pub tier: Tier,
     pub days: u32,
     pub line: Option<u64>,
@@ -131,7 +133,7 @@ fn begin(args: &super::Args, mut access: Access, restore: &Args) -> Result<u8, F
         return Ok(0);
     }
     super::agree(restore.yes, "Go on?")?;
-    let Request { source, pass, paths, tier, days, line } = request;
+    let Request { source, pass, paths, patterns, tier, days, line } = request;
     let to = restore.to.as_deref().ok_or_else(|| Failed::usage("--to DIR says where it goes"))?;
     let job = Job {
         id: Job::new_id(Timestamp::now()),
@@ -139,6 +141,7 @@ fn begin(args: &super::Args, mut access: Access, restore: &Args) -> Result<u8, F
         source,
         pass,
         paths,
+        patterns,
         to: std::path::absolute(to)?,
         tier,
         days,
@@ -176,8 +179,15 @@ fn resume(args: &super::Args, mut access: Access, restore: &Args, id: &str) -> R
     if hurry {
         job.tier = Tier::Standard;
     }
-    let (source, pass, paths) = (job.source.clone(), job.pass, job.paths.clone());
-    let request = Request { source, pass, paths, tier: job.tier, days: job.days, line: job.line };
+    let request = Request {
+        source: job.source.clone(),
+        pass: job.pass,
+        paths: job.paths.clone(),
+        patterns: job.patterns.clone(),
+        tier: job.tier,
+        days: job.days,
+        line: job.line,
+    };
     let catalog = super::catalog(&access.settings)?;
     let plan = Plan::make(&access, &catalog, &request)?;
     drop(catalog);
@@ -194,13 +204,23 @@ fn resume(args: &super::Args, mut access: Access, restore: &Args, id: &str) -> R
 fn request(catalog: &Catalog, access: &Access, restore: &Args) -> Result<Request, Failed> {
     let source = source(catalog, access, restore.source.as_deref())?;
     let pass = pass(catalog, &source, restore)?;
-    let paths = restore.paths.iter().map(|path| SourcePath::parse(path.as_bytes()));
-    let paths = paths.collect::<Result<Vec<_>, _>>().map_err(Failed::usage)?;
+    let (mut paths, mut patterns) = (Vec::new(), Vec::new());
+    for path in &restore.paths {
+        if !path.as_bytes().iter().any(|byte| b"*?[".contains(byte)) {
+            paths.push(SourcePath::parse(path.as_bytes()).map_err(Failed::usage)?);
+        } else {
+            let pattern = path.to_str().ok_or_else(|| {
+                let path = path.display();
+                Failed::usage(format!("{path}: a pattern must be UTF-8; `archiver find` tells what to write instead"))
+            })?;
+            patterns.push(pattern.to_owned());
+        }
+    }
     let tier = match restore.tier {
         Some(Speed::Standard) => Tier::Standard,
         Some(Speed::Bulk) | None => Tier::Bulk,
     };
-    Ok(Request { source, pass, paths, tier, days: restore.days, line: restore.link.map(|link| link.0) })
+    Ok(Request { source, pass, paths, patterns, tier, days: restore.days, line: restore.link.map(|link| link.0) })
 }
 
 /// Whoever brings back on another machine may have a configuration without sources, or with others.

@@ -2,9 +2,11 @@
 
 use super::Request;
 use crate::{
-    catalog::{Catalog, PieceRow},
-    cli::{Failed, access::Access, json_line},
+    archive::{entry::Kind, manifest::note},
+    catalog::{Catalog, PieceRow, PieceState},
+    cli::{Failed, access::Access, json_line, members::each_member},
     config::{Settings, VaultUrl},
+    glob::Glob,
     path::SourcePath,
     price::{Return, Stock, Tier},
     restore::{Selection, Wanted, is_in},
@@ -12,7 +14,7 @@ use crate::{
     vault::s3,
 };
 use serde_json::json;
-use std::{collections::BTreeMap, io::stdout};
+use std::{collections::BTreeMap, io::stdout, ops::ControlFlow};
 
 /// Said of a path of which no manifest tells.
 const NOTHING: &str = "nothing of that name was archived in this pass";
@@ -30,7 +32,27 @@ pub struct Plan {
 impl Plan {
     pub fn make(access: &Access, catalog: &Catalog, request: &Request) -> Result<Plan, Failed> {
         let settings = &access.settings;
-        let rows = touching(catalog, request)?;
+        let mut paths = request.paths.clone();
+        let mut unknown = 0;
+        for pattern in &request.patterns {
+            let found = matching(access, catalog, request, pattern)?;
+            if found.is_empty() {
+                unknown += 1;
+                eprintln!("archiver: {pattern}: {NOTHING}");
+            }
+            paths.extend(found);
+        }
+        let selection = Selection::new(paths);
+        let rows = touching(catalog, request, &selection)?;
+        for path in &request.paths {
+            if !is_known(path, &rows, access)? {
+                unknown += 1;
+                eprintln!("archiver: {}: {NOTHING}", path.display());
+            }
+        }
+        if unknown == (request.paths.len() + request.patterns.len()) as u64 {
+            return Err(Failed::new(1, "There is nothing to bring back"));
+        }
         let mut pieces = Vec::new();
         let mut waiting = 0;
         for row in &rows {
@@ -42,22 +64,12 @@ impl Plan {
         if waiting > 0 {
             eprintln!("archiver: {waiting} pieces of it are not in the vault yet, and do not come back");
         }
-        let mut unknown = 0;
-        for path in &request.paths {
-            if !is_known(path, &rows, access)? {
-                unknown += 1;
-                eprintln!("archiver: {}: {NOTHING}", path.display());
-            }
-        }
-        if unknown == request.paths.len() as u64 {
-            return Err(Failed::new(1, "There is nothing to bring back"));
-        }
         let is_s3 = matches!(settings.vault.url, VaultUrl::S3 { .. });
         let bytes = pieces.iter().map(|piece| piece.object.size).sum();
         let stock = Stock { pieces: pieces.len() as u64, bytes, ..Stock::default() };
         let prices = settings.prices.as_ref().filter(|_| is_s3);
         let cost = prices.map(|prices| prices.restore(&stock, request.tier, request.days));
-        Ok(Plan { selection: Selection(request.paths.clone()), pieces, waiting, unknown, cost })
+        Ok(Plan { selection, pieces, waiting, unknown, cost })
     }
 
     pub fn bytes(&self) -> u64 {
@@ -133,13 +145,35 @@ fn is_known(path: &SourcePath, rows: &[PieceRow], access: &Access) -> Result<boo
 }
 
 /// The pieces that hold any of these paths, each once, in walk order.
-fn touching(catalog: &Catalog, request: &Request) -> Result<Vec<PieceRow>, Failed> {
+fn touching(catalog: &Catalog, request: &Request, selection: &Selection) -> Result<Vec<PieceRow>, Failed> {
     let mut found = BTreeMap::new();
-    for path in &request.paths {
+    for path in selection.paths() {
         for row in catalog.touching(&request.source, request.pass, path)? {
             let segment = row.packed.segment.map_or(0, |segment| segment.index);
             found.insert((row.packed.first.order_key(), segment, row.packed.name.seq), row);
         }
     }
     Ok(found.into_values().collect())
+}
+
+/// What a pattern means in the pass, by its manifests.
+fn matching(access: &Access, catalog: &Catalog, request: &Request, pattern: &str) -> Result<Vec<SourcePath>, Failed> {
+    let glob = Glob::parse(pattern.as_bytes()).map_err(Failed::usage)?;
+    let mut found: Vec<SourcePath> = Vec::new();
+    for row in catalog.touching(&request.source, request.pass, &glob.prefix())? {
+        if row.state < PieceState::Sealed {
+            continue;
+        }
+        each_member(access, &row, |member| {
+            let path = member.source_path().filter(|_| !member.has_note(note::ANCESTOR));
+            if let Some(path) = path
+                && !found.last().is_some_and(|last| path.is_within(last))
+                && glob.matches(&path, member.r#type == Kind::Dir.as_str())
+            {
+                found.push(path);
+            }
+            Ok(ControlFlow::Continue(()))
+        })?;
+    }
+    Ok(found)
 }
