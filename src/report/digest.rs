@@ -117,7 +117,7 @@ impl Digest {
                 self.ongoing.insert(trouble, matches!(mail.kind, MailKind::Trouble(_)));
                 self.recalled.remove(&trouble);
             }
-            MailKind::PassEnded | MailKind::Silence => {}
+            MailKind::PassEnded | MailKind::RestoreEnded | MailKind::Silence => {}
         }
         let Some(kind) = self.kinds.get_mut(&mail.kind) else {
             self.kinds.insert(mail.kind, Kind { sent: now, held: 0, subjects: Vec::new(), last: None });

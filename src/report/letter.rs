@@ -21,6 +21,7 @@ pub enum MailKind {
     Trouble(Trouble),
     Recovered(Trouble),
     PassEnded,
+    RestoreEnded,
     Silence,
 }
 
@@ -31,6 +32,7 @@ impl From<MailKind> for String {
             MailKind::Trouble(trouble) => format!("trouble {}", trouble.as_str()),
             MailKind::Recovered(trouble) => format!("recovered {}", trouble.as_str()),
             MailKind::PassEnded => "pass-ended".to_owned(),
+            MailKind::RestoreEnded => "restore-ended".to_owned(),
             MailKind::Silence => "silence".to_owned(),
         }
     }
@@ -41,7 +43,7 @@ impl TryFrom<String> for MailKind {
 
     fn try_from(text: String) -> Result<MailKind, &'static str> {
         let ofs = Trouble::ALL.into_iter().flat_map(|of| [MailKind::Trouble(of), MailKind::Recovered(of)]);
-        let mut all = ofs.chain([MailKind::PassEnded, MailKind::Silence]);
+        let mut all = ofs.chain([MailKind::PassEnded, MailKind::RestoreEnded, MailKind::Silence]);
         all.find(|kind| String::from(*kind) == text).ok_or("No such kind of mail")
     }
 }

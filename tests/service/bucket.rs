@@ -4,6 +4,7 @@ use crate::{
     common::{World, snapshot},
     job::CONFIGURATION,
     machine::Machine,
+    smtp::Sink,
 };
 use archiver_s3_double::{self as double, Double};
 use std::{fs, time::Duration};
@@ -65,6 +66,13 @@ pub fn the_whole_job_goes_to_a_bucket_and_comes_back(machine: &Machine) {
 fn a_detached_restore_outlives_kills_and_boots(machine: &Machine, double: &Double) {
     machine.sh("d=/etc/systemd/system/archiver-restore@.service.d; mkdir -p $d
         sed '1a RestartSec=1' /host/drop-in.conf >$d/test.conf; systemctl daemon-reload; systemctl start archiver");
+    let sink = Sink::start();
+    let mail = format!(
+        "[mail]\nsmtp = \"smtp://127.0.0.1:{}\"\nfrom = \"a@example.org\"\nto = [\"b@example.org\"]\n",
+        sink.port
+    );
+    machine.hand("mail", &mail);
+    machine.sh("cat /host/mail >>/etc/archiver.toml");
     let job = machine.sh("archiver restore / --source data --to /srv/back/data --yes --detach");
     let unit = format!("archiver-restore@{}.service", job.trim());
     let is = |what: &str| format!("archiver restore --list --json | grep '{what}'");
@@ -81,6 +89,8 @@ fn a_detached_restore_outlives_kills_and_boots(machine: &Machine, double: &Doubl
     machine.wait_until(&is("\"state\":\"complete\""));
     machine.wait_until(&format!("! systemctl is-active {unit}"));
     machine.sh(&format!("! systemctl is-enabled {unit}; ! systemctl is-failed {unit}"));
+    let told = sink.mails.recv_timeout(Duration::from_secs(60)).expect("a mail");
+    assert!(told.contains("The restore to") && told.contains("is complete"), "{told}");
     machine.sh("diff -r --no-dereference /data /srv/back/data");
     let owners = "find . -printf '%P %U:%G %m %T@\\n' | sort | sha256sum";
     assert_eq!(

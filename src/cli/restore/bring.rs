@@ -13,7 +13,11 @@ use serde_json::json;
 use std::{
     cell::{Cell, RefCell},
     io::{IsTerminal, stderr, stdout},
+    time::{Duration, Instant},
 };
+
+/// Least time between two records of how far it is.
+const PACE_LEAST: Duration = Duration::from_secs(2);
 
 /// Exit code where not all is as it was.
 const INCOMPLETE: u8 = 3;
@@ -52,8 +56,23 @@ pub fn work(access: &Access, plan: &Plan, job: Job, jobs: &Jobs, manner: Manner)
     job.phase = text(&outcome);
     job.pieces_done = job.pieces;
     jobs.save(&job);
-    jobs.end(&job);
+    jobs.end(&access.settings, &job);
     Ok(if is_complete { 0 } else { INCOMPLETE })
+}
+
+/// Each record reads the whole catalog, to be sure of it: of many small pieces not each is worth that.
+#[derive(Default)]
+struct Pace(Cell<Option<Instant>>);
+
+impl Pace {
+    fn save(&self, jobs: &Jobs, job: &Job) {
+        let began = Instant::now();
+        if self.0.get().is_some_and(|next| began < next) {
+            return;
+        }
+        jobs.save(job);
+        self.0.set(Some(Instant::now() + PACE_LEAST.max(began.elapsed() * 50)));
+    }
 }
 
 type With<'a> = (&'a RefCell<Job>, &'a Jobs, &'a ProgressBar, &'a Cell<u64>);
@@ -67,13 +86,14 @@ fn bring(
 ) -> Result<(Outcome, u64), Failed> {
     let settings = &access.settings;
     let mut wrong = |path: &SourcePath, wrong: &Wrong| bar.suspend(|| tell_wrong(path, wrong, manner.json));
+    let pace = Pace::default();
     let at = |phase: String, is_next: bool| {
         bar.set_message(phase.clone());
         let mut job = job.borrow_mut();
         job.pieces_done += u64::from(is_next);
         if job.phase != phase {
             job.phase = phase;
-            jobs.save(&job);
+            pace.save(jobs, &job);
         }
     };
     let news = |news: News<'_>| match news {

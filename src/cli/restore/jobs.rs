@@ -5,8 +5,9 @@ use crate::{
     catalog::Catalog,
     cli::json_line,
     config::Settings,
-    durable,
+    daemon, durable,
     fate::Chain,
+    report::{Mail, MailKind, mail},
     restore::{Job, JobState},
 };
 use serde_json::json;
@@ -14,10 +15,14 @@ use std::{
     io::{Write, stdout},
     path::{Path, PathBuf},
     process::Command,
+    time::{Duration, SystemTime},
 };
 
 /// Directory below `restore.path` of a catalog that was made of the vault alone.
 const FROM_VAULT: &str = "from-vault";
+
+/// Of each step of a conversation with a mail server.
+const MAIL_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Where jobs are kept: in the catalog of this host, or in the one that was made of the vault for a restore.
 pub struct Jobs {
@@ -64,10 +69,14 @@ impl Jobs {
         self.mark(id).exists()
     }
 
-    /// What a job that has ended leaves to be done: its unit is not started at the next boot any more.
-    pub fn end(&self, job: &Job) {
+    /// What a job that has ended leaves to be done: its unit is not started at the next boot any more, and whoever went
+    /// away hears of it.
+    pub fn end(&self, settings: &Settings, job: &Job) {
         if job.detached {
-            systemctl(&["disable", &unit(&job.id)]).unwrap_or_else(|failed| eprintln!("archiver: {}", failed.what));
+            let ends = [systemctl(&["disable", &unit(&job.id)]), tell_by_mail(settings, job)];
+            for failed in ends.into_iter().filter_map(Result::err) {
+                eprintln!("archiver: {}", failed.what);
+            }
         }
     }
 }
@@ -153,6 +162,23 @@ pub fn detach(config: &Path, job: &Job) -> Result<(), Failed> {
     }
     systemctl(&["enable", &unit(&job.id)])?;
     systemctl(&["start", "--no-block", &unit(&job.id)])
+}
+
+fn tell_by_mail(settings: &Settings, job: &Job) -> Result<(), Failed> {
+    let Some(mail) = &settings.mail else { return Ok(()) };
+    let options = daemon::mail_options(mail).map_err(Failed::usage)?;
+    let subject = format!("The restore to {:?} is {}", job.to, job.state.as_str());
+    let body = format!(
+        "{}.\n\nPass {} of {}. What is not as it was is named by: journalctl -u {}",
+        job.phase,
+        job.pass,
+        job.source,
+        unit(&job.id)
+    );
+    let letter = Mail::new(MailKind::RestoreEnded, &subject, &body);
+    let now = SystemTime::now();
+    let sent = mail::send_now(&options, &daemon::system_host(), &letter, now, MAIL_TIMEOUT);
+    sent.map_err(|err| Failed::new(1, format!("The end of the restore is not mailed: {}", Chain(&err))))
 }
 
 fn unit(id: &str) -> String {
