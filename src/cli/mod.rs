@@ -12,6 +12,7 @@ mod manual;
 mod pause;
 mod plan;
 mod progress;
+mod recovery_sheet;
 mod rehearse;
 mod reload;
 mod restore;
@@ -86,6 +87,8 @@ pub enum Command {
     Decrypt(decrypt::Args),
     /// Remove pieces from the vault and the catalog; refuses what nothing supersedes
     Delete(delete::Args),
+    /// Print, for the safe, where everything is, which keys open it, and the commands that bring it back without us
+    RecoverySheet(recovery_sheet::Args),
     /// Print the listing of a source, as archived with every pass
     Tree(tree::Args),
     /// Do the whole job on a directory, into a throw-away vault, restore it with gpg, xz and tar, and compare
@@ -161,6 +164,7 @@ impl Args {
             Command::Restore(args) => restore::run(&self, args),
             Command::Decrypt(args) => decrypt::run(&self, args),
             Command::Delete(args) => delete::run(&self, args),
+            Command::RecoverySheet(args) => recovery_sheet::run(&self, args),
             Command::Tree(args) => tree::run(&self, args),
             Command::Rehearse(args) => rehearse::run(&self, args),
             Command::Man(args) => manual::man(args),

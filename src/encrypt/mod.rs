@@ -7,6 +7,7 @@
 //! - What is sealed opens with any `gpg` from 2.1 on; the module `seal` has the form.
 //! - With certificates the secret key is not here, and nothing of this room needs it, except [`Opener`].
 
+mod about;
 mod error;
 mod keys;
 mod layout;
@@ -26,6 +27,7 @@ mod prove_tests;
 #[cfg(test)]
 mod testing;
 
+pub use about::{CertificateAbout, certificates};
 pub use error::EncryptError;
 pub use keys::{CertFlaw, KeyError};
 pub use layout::{CHUNK_LEN, Sealed};
