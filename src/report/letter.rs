@@ -366,6 +366,7 @@ mod tests {
             "Time: 2 hours",
             "$0.13 a month",
             "a/b: denied\nand 1 more",
+            "archiver recovery-sheet",
         ] {
             assert!(mail.body().contains(said), "{said}: {}", mail.body());
         }
