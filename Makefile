@@ -19,7 +19,7 @@ LEVEL ?= 1
 # To build: a C compiler for what is bundled, nettle and clang's library for OpenPGP.
 # To test: the stock tools that must be able to read what we write.
 PACKAGES := build-essential pkg-config nettle-dev libclang-dev gnupg xz-utils zstd acl attr strace libarchive-tools libcap2-bin \
-            e2fsprogs xfsprogs python3 jq openssl systemd-container mmdebstrap procps
+            e2fsprogs xfsprogs python3 jq curl openssl systemd-container mmdebstrap procps zbar-tools
 
 # To test against S3 that others wrote: Ceph, and Python for LocalStack, that tests/servers/second.sh installs below
 # target. Nobody who only builds needs these 600 MB.

@@ -127,6 +127,13 @@ fn what_nothing_supersedes_goes_by_force_alone() {
     );
     world.run_once().expect(0);
     assert_eq!(world.objects(), ["archiver.json"], "no pass is due");
+    let to = world.root.path().join("nothing");
+    let restore = ["restore", "/", "--yes", "--to", to.to_str().unwrap()];
+    for args in [&["status"][..], &["ls"], &["exceptions"], &["plan"], &["tree", "data"], &["recovery-sheet"], &restore]
+    {
+        let ran = world.archiver(args);
+        assert!([0, 1].contains(&ran.code) && !ran.stderr.contains("panicked"), "{args:?}: {}", ran.stderr);
+    }
     thread::sleep(Duration::from_millis(1_100));
     world.archiver(&["run", "--once", "--pass-now", "data"]).expect(0);
     comes_back(&world, "back");

@@ -132,6 +132,40 @@ fn a_tree_goes_to_ceph_whose_gateway_dies_and_comes_back() {
     assert!(found.is_empty(), "{}", told(&found));
 }
 
+/// Somebody who has nothing but the sheet, against servers that check signatures, and freeze what is in an archive class, in
+/// their own way.
+#[test]
+fn the_commands_of_a_recovery_sheet_bring_everything_back_from_both() {
+    for server in [Server::ceph(), Server::second()] {
+        Runtime::new().unwrap().block_on(server.make_bucket("backup"));
+        let mut world = World::nasty();
+        let keys = world.root.path().join("credentials");
+        server.write_keys(&keys);
+        world.setup.url = Some("s3://backup/lab/nas".into());
+        world.setup.vault =
+            format!("endpoint_url = {:?}\npath_style = true\ncredentials_file = {keys:?}", server.endpoint);
+        world.run_once().expect(0);
+        let sheet = world.archiver(&["recovery-sheet"]).expect(0).text();
+        let commands: String =
+            sheet.lines().filter_map(|line| Some(format!("{}\n", line.strip_prefix("    ")?))).collect();
+        let file = world.root.path().join("commands");
+        fs::write(&file, format!("every=1\n{commands}")).unwrap();
+        let dir = world.dir("machine");
+        let run = "cd \"$1\"; AWS_ACCESS_KEY_ID=$2 AWS_SECRET_ACCESS_KEY=$3 PASSPHRASE_FILE=$4 bash \"$5\"";
+        let args = [dir.as_os_str(), server.access.as_ref(), server.secret.as_ref(), world.passphrase.as_ref()];
+        world.bash(run, &[&args[..], &[file.as_ref()]].concat()).expect(0);
+        let (was, is) = (snapshot(&world.source), snapshot(&dir.join("back")));
+        let paths = was.iter().filter(|(_, seen)| seen.kind != "s").map(|(path, _)| path.clone()).collect();
+        let piece = |key: &String| {
+            let members = world.archiver(&["ls", "data", key, "--json"]).expect(0).json_lines();
+            members.iter().map(|member| (common::path_of(member), key.clone())).collect::<Vec<_>>()
+        };
+        let piece = world.keys().iter().flat_map(piece).collect();
+        let found = common::snapshot::differences(&was, &is, &paths, &piece);
+        assert!(found.is_empty(), "{}", told(&found));
+    }
+}
+
 /// Bytes that do not shrink.
 fn noise(seed: u64, len: usize) -> Vec<u8> {
     let mut state = seed;

@@ -29,6 +29,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ("clap_complete", &["cli/"]),
     ("clap_mangen", &["cli/"]),
     ("indicatif", &["cli/"]),
+    ("qrcode", &["cli/recovery_sheet/"]),
     ("sd_notify", &["daemon/"]),
     ("tracing_journald", &["log.rs"]),
     ("tracing_subscriber", &["log.rs"]),

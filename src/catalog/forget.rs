@@ -57,7 +57,8 @@ fn forget(tx: &Transaction<'_>, source: &SourceName, pass: PassId, seq: u32) -> 
         Some(row) => return Err(Fail::Refused(format!("{} is {}", row.name(), row.state.as_str()))),
     }
     for table in ["exception", "proof", "piece"] {
-        tx.execute(&format!("DELETE FROM {table} WHERE source = ?1 AND pass = ?2 AND seq = ?3"), (id.0, &id.1, id.2))?;
+        tx.prepare_cached(&format!("DELETE FROM {table} WHERE source = ?1 AND pass = ?2 AND seq = ?3"))?
+            .execute((id.0, &id.1, id.2))?;
     }
     Ok(())
 }

@@ -317,7 +317,7 @@ impl<'a> Guide<'a> {
 }
 
 /// In lines that fit on a terminal.
-fn wrapped(text: &str) -> String {
+pub(super) fn wrapped(text: &str) -> String {
     let mut lines = vec![String::new()];
     for word in text.split(' ') {
         match lines.last_mut() {
@@ -330,7 +330,7 @@ fn wrapped(text: &str) -> String {
 }
 
 /// As a shell takes it for one word.
-fn quoted(text: &str) -> Cow<'_, str> {
+pub(super) fn quoted(text: &str) -> Cow<'_, str> {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-:=,@+".contains(c);
     if !text.is_empty() && text.chars().all(is_plain) {
         Cow::Borrowed(text)

@@ -15,6 +15,7 @@ mod pause;
 mod plan;
 mod progress;
 mod rebuild;
+mod recovery_sheet;
 mod rehearse;
 mod reload;
 mod restore;
@@ -102,6 +103,8 @@ pub enum Command {
     Sync(rebuild::SyncArgs),
     /// Remove pieces from the vault and the catalog; refuses what nothing supersedes
     Delete(delete::Args),
+    /// Print, for the safe, where everything is, which keys open it, and the commands that bring it back without us
+    RecoverySheet(recovery_sheet::Args),
     /// Print the listing of a source, as archived with every pass
     Tree(tree::Args),
     /// Do the whole job on a directory, into a throw-away vault, restore it with gpg, xz and tar, and compare
@@ -189,6 +192,7 @@ impl Args {
             Command::Rebuild(args) => rebuild::run(&self, args),
             Command::Sync(args) => rebuild::sync(&self, args),
             Command::Delete(args) => delete::run(&self, args),
+            Command::RecoverySheet(args) => recovery_sheet::run(&self, args),
             Command::Tree(args) => tree::run(&self, args),
             Command::Rehearse(args) => rehearse::run(&self, args),
             Command::Man(args) => manual::man(args),

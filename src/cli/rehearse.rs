@@ -255,6 +255,7 @@ fn report(pieces: &[PieceRow], found: &Comparison, archived: f64, restored: f64)
     for difference in found.differences.iter().take(SHOWN_MAX) {
         println!("DIFFERENT {}: {}", difference.path, difference.what);
     }
+    println!("For the real vault, `archiver recovery-sheet` prints these commands with its names: keep that elsewhere");
     match found.differences.len() {
         0 => println!("Everything came back as it was"),
         more => println!("{more} differences"),

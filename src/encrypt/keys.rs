@@ -156,7 +156,7 @@ pub(super) fn read_all(files: &[PathBuf], now: SystemTime) -> Result<Vec<Recipie
     KeyError::all(errors).map(|()| recipients)
 }
 
-fn read_certs(file: &Path) -> Result<Vec<Cert>, KeyError> {
+pub(super) fn read_certs(file: &Path) -> Result<Vec<Cert>, KeyError> {
     let bytes = read_limited(file, open_regular(file)?)?;
     parse_certs(file, &bytes)
 }

@@ -8,6 +8,7 @@
 //! - With certificates the secret key is not here, and nothing of this room needs it, except [`Opener`].
 
 mod agent;
+mod about;
 mod error;
 mod keys;
 mod layout;
@@ -27,6 +28,7 @@ mod prove_tests;
 #[cfg(test)]
 mod testing;
 
+pub use about::{CertificateAbout, certificates};
 pub use error::EncryptError;
 pub use keys::{CertFlaw, KeyError};
 pub use layout::{CHUNK_LEN, Sealed};

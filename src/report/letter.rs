@@ -167,6 +167,8 @@ pub(super) fn works_again(notice: &Notice) -> &'static [Trouble] {
 
 const SEE: &str = "`archiver status` says how things stand, `journalctl -u archiver` what happened.";
 
+const SHEET: &str = "`archiver recovery-sheet` prints how to get it back without this machine: keep that elsewhere.";
+
 /// The report of a pass; with what was lost, where it is not clean.
 fn of_pass(source: &str, pass: &str, sums: &str, losses: Option<String>, lost: u64) -> Mail {
     let (how, what) = match losses {
@@ -179,7 +181,7 @@ fn of_pass(source: &str, pass: &str, sums: &str, losses: Option<String>, lost: u
             ),
         ),
     };
-    let body = format!("The pass {pass} over the source {source} is in the vault.\n\n{sums}\n{what}{SEE}");
+    let body = format!("The pass {pass} over the source {source} is in the vault.\n\n{sums}\n{what}{SHEET} {SEE}");
     Mail::new(MailKind::PassEnded, &format!("{source}: {how}"), &body)
 }
 
@@ -366,6 +368,7 @@ mod tests {
             "Time: 2 hours",
             "$0.13 a month",
             "a/b: denied\nand 1 more",
+            "archiver recovery-sheet",
         ] {
             assert!(mail.body().contains(said), "{said}: {}", mail.body());
         }
