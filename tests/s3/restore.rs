@@ -12,13 +12,18 @@ const HOUR: u64 = 3_600;
 
 /// Four pieces; a thaw takes so many seconds by the clock of the server.
 fn archived(thaw: u64) -> World {
+    archived_in(4, thaw)
+}
+
+fn archived_in(pieces: u64, thaw: u64) -> World {
     let mut world = World::new(0);
     world.max_size = MIB;
-    for n in 0..4 {
+    for n in 0..pieces {
         fs::write(world.path(&format!("source/{n}")), Random::new(n).bytes(700_000)).unwrap();
     }
-    assert_eq!(world.run_once().code, Some(0));
-    assert_eq!(world.pieces().len(), 4);
+    let ran = world.start(&["run", "--once"]).wait_for(Duration::from_secs(900));
+    assert_eq!(ran.code, Some(0), "{}", ran.log);
+    assert_eq!(world.pieces().len() as u64, pieces);
     world.double.set_thaw(Thaw { standard: Duration::from_secs(thaw), bulk: Duration::from_secs(thaw) });
     world
 }
@@ -61,11 +66,11 @@ fn what_is_frozen_is_thawed_and_waited_for() {
 
 #[test]
 fn one_file_thaws_one_piece() {
-    let world = archived(0);
+    let world = archived_in(setting("ARCHIVER_RESTORE_PIECES", 20), 0);
     let args = restore(&world, &["2"]);
     let ran = world.start(&args.iter().map(String::as_str).collect::<Vec<_>>()).wait();
     assert_eq!(ran.code, Some(0), "{}", ran.log);
-    assert_eq!(world.double.requests("RestoreObject"), 1);
+    assert_eq!((world.double.requests("RestoreObject"), fetches(&world)), (1, 1));
     sh(&world.path(""), "cmp source/2 back/2; test $(ls back | wc -l) = 1");
 }
 
