@@ -230,6 +230,17 @@ mod tests {
     }
 
     #[test]
+    fn who_leaves_early_pays_the_rest_of_the_least_time_and_nothing_after_it() {
+        let prices = Prices::default();
+        near(prices.early(ByteSize::TIB, 0.0), prices.minimum(&Stock { bytes: ByteSize::TIB, ..Stock::default() }));
+        near(prices.early(ByteSize::TIB, 135.0), 1024.0 * 0.00099 * 45.0 * 12.0 / 365.0);
+        near(prices.early(ByteSize::TIB, 180.0), 0.0);
+        near(prices.early(ByteSize::TIB, 1e6), 0.0);
+        // A clock that was set back makes nothing dearer.
+        near(prices.early(ByteSize::TIB, -5.0), prices.early(ByteSize::TIB, 0.0));
+    }
+
+    #[test]
     fn egress_goes_up_the_steps_and_the_last_one_has_no_end() {
         let with = |steps: &[&str]| Prices {
             egress: steps.iter().map(|step| step.parse().unwrap()).collect(),

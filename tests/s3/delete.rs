@@ -17,18 +17,18 @@ use aws_smithy_http_client::Builder;
 use serde_json::Value;
 use std::{fs, time::Duration};
 
-const PIECES: u64 = 12;
+const PIECES: u64 = 40;
 const PRICES: &str = "[prices]\ndate = \"2026-06-01\"\nregion = \"here\"\nstorage = 512.0\nstorage_standard = 256.0\n\
                       minimum_days = 180\nrequests = 0\nrequests_standard = 0\nthaw_bulk = 0\nthaw_bulk_requests = 0\n\
                       thaw_standard = 0\nthaw_standard_requests = 0\negress = [\"0\"]\n";
 
-/// Two passes of the same twelve pieces.
+/// Two passes of the same pieces.
 fn archived() -> World {
     let mut world = World::new(0);
     world.max_size = 1 << 20;
     PRICES.clone_into(&mut world.more);
     for n in 0..PIECES {
-        fs::write(world.path(&format!("source/{n:02}")), Random::new(n).bytes(700_000)).unwrap();
+        fs::write(world.path(&format!("source/{n:02}")), Random::new(n).bytes(530_000)).unwrap();
     }
     let ran = world.run_once();
     assert_eq!(ran.code, Some(0), "{}", ran.log);
@@ -194,7 +194,7 @@ fn one_that_is_killed_at_any_moment_goes_on() {
     // A server that knows one deletion at a time shows every moment between two.
     world.double.script(Rule::new(Act::refuse("NotImplemented")).on("DeleteObjects"));
     let (mut kills, mut counts) = (0, Vec::new());
-    for at in [1, 2, 3, 5, 8, 11, 14, 16, 18, 20, 22, 24, 26, 27, 28] {
+    for at in [1, 2, 3, 4, 5, 10, 20, 30, 43, 44, 45, 46, 60, 70, 80, 83, 84] {
         let before = world.double.requests("DeleteObject");
         let mut run = world.start(&delete(&old, &["--force"]));
         wait_until("it deletes, or is done", || {

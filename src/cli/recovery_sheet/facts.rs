@@ -17,6 +17,8 @@ const S3: &str = include_str!("s3.sh");
 const DIRECTORY: &str = include_str!("directory.sh");
 const RESTORE: &str = include_str!("restore.sh");
 const FIND: &str = include_str!("find.sh");
+/// Stands for the region where none is configured.
+const UNKNOWN: &str = "REGION";
 
 #[derive(Debug, Serialize)]
 pub struct Facts {
@@ -141,7 +143,7 @@ fn vault(settings: &Settings) -> Vault {
     let endpoint = bucket.as_ref().map(|bucket| {
         let scope = Scope { bucket: bucket.clone(), prefix: String::new(), region: region.clone() };
         let end = if scope.partition() == "aws-cn" { ".cn" } else { "" };
-        let region = region.as_deref().unwrap_or("REGION");
+        let region = region.as_deref().unwrap_or(UNKNOWN);
         vault.endpoint_url.clone().unwrap_or_else(|| format!("https://s3.{region}.amazonaws.com{end}"))
     });
     Vault {
@@ -174,7 +176,12 @@ fn commands(vault: &Vault, keys: &Keys, sources: &[Source]) -> Vec<Paragraph> {
             let below = below.map(|prefix| format!("{prefix}/")).unwrap_or_default();
             // Servers other than Amazon's take any.
             let region = vault.region.as_deref().unwrap_or("us-east-1");
-            settings.push(format!("endpoint={} region={}", quoted(endpoint), quoted(region)));
+            if vault.region.is_none() && endpoint.contains(UNKNOWN) {
+                settings.push("region=${AWS_REGION:?where the bucket is: aws s3api get-bucket-location}".into());
+                settings.push("endpoint=https://s3.$region.amazonaws.com".into());
+            } else {
+                settings.push(format!("endpoint={} region={}", quoted(endpoint), quoted(region)));
+            }
             settings.push(format!("bucket={} below={}", quoted(bucket), quoted(&below)));
             settings
                 .push(": \"${AWS_ACCESS_KEY_ID:?of keys that may read and thaw} ${AWS_SECRET_ACCESS_KEY:?}\"".into());
