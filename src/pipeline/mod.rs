@@ -48,6 +48,7 @@ pub use finish::{Ended, Finish};
 pub use forecast::{Forecast, Forecaster, Keep};
 pub use gate::{AlwaysOpen, GRACE, WindowGate};
 pub use greeting::{is_stranger, is_vault_known, vault_name};
+pub use labels::{PIECES, all_of};
 pub use lane::NotNow;
 pub use live::Live;
 pub use paused::{Part, Paused};

@@ -35,17 +35,34 @@ pub fn copy(
     (file, start): (&File, u64),
     hasher: &mut Sha256,
 ) -> Result<(String, u64), ContentError> {
+    let copied = read(tar, found, hasher, |bytes, at| file.write_all_at(bytes, start + at))?;
+    file.set_len(start + found.size()).map_err(ContentError::Write)?;
+    Ok(copied)
+}
+
+/// The digest of the content of a member, in hexadecimal.
+pub fn hash_content(tar: &mut TarReader<impl Read>, found: &TarMember) -> Result<String, ContentError> {
+    Ok(read(tar, found, &mut Sha256::new(), |_, _| Ok(()))?.0)
+}
+
+/// Hands over what is no hole, with where it is in the member, and hashes all of it.
+fn read(
+    tar: &mut TarReader<impl Read>,
+    found: &TarMember,
+    hasher: &mut Sha256,
+    mut take: impl FnMut(&[u8], u64) -> io::Result<()>,
+) -> Result<(String, u64), ContentError> {
     let size = found.size();
     let extents = match found.sparse {
         Some(_) => map(tar, found)?,
         None => vec![Extent { offset: 0, len: size }],
     };
-    let (mut at, mut written) = (0, 0);
+    let (mut at, mut taken) = (0, 0);
     let mut buffer = vec![0; COPY_LEN.min(size as usize)];
     for extent in &extents {
         hash_zeros(hasher, extent.offset - at);
         at = extent.end();
-        let (mut offset, mut left) = (start + extent.offset, extent.len);
+        let (mut offset, mut left) = (extent.offset, extent.len);
         while left > 0 {
             let most = left.min(COPY_LEN as u64) as usize;
             let len = tar.read(&mut buffer[..most]).map_err(ContentError::Read)?;
@@ -53,14 +70,13 @@ pub fn copy(
                 return Err(ContentError::Read(io::ErrorKind::UnexpectedEof.into()));
             }
             hasher.update(&buffer[..len]);
-            file.write_all_at(&buffer[..len], offset).map_err(ContentError::Write)?;
+            take(&buffer[..len], offset).map_err(ContentError::Write)?;
             (offset, left) = (offset + len as u64, left - len as u64);
-            written += len as u64;
+            taken += len as u64;
         }
     }
     hash_zeros(hasher, size - at);
-    file.set_len(start + size).map_err(ContentError::Write)?;
-    Ok((hex(hasher.clone()), written))
+    Ok((hex(hasher.clone()), taken))
 }
 
 /// The regions with data of a sparse member, from the map at the head of its data.
@@ -97,7 +113,7 @@ fn map(tar: &mut TarReader<impl Read>, found: &TarMember) -> Result<Vec<Extent>,
     Ok(extents)
 }
 
-fn hash_zeros(hasher: &mut Sha256, mut len: u64) {
+pub fn hash_zeros(hasher: &mut Sha256, mut len: u64) {
     static ZEROS: [u8; 1 << 16] = [0; 1 << 16];
     while len > 0 {
         let part = len.min(ZEROS.len() as u64);

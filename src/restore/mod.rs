@@ -15,8 +15,11 @@ mod there;
 mod unpack;
 
 pub use bring::{BringError, Bringing, News, Wanted};
+pub use content::{ContentError, hash_content, hash_zeros};
+pub use fetch::{FetchError, Object, fetch, patiently};
+pub use lines::is_of;
 pub use manifests::Manifests;
-pub use open::{RestoreError, open_object};
+pub use open::{Form, RestoreError, form, open_object, with_clear};
 pub use selection::{Selection, is_in};
 pub use target::{Target, TargetError, Wrong};
 pub use unpack::{Outcome, Unpacker};
