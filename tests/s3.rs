@@ -39,6 +39,8 @@ mod stops;
 mod strangers;
 #[path = "s3/tools.rs"]
 mod tools;
+#[path = "s3/verify.rs"]
+mod verify;
 #[path = "s3/window.rs"]
 mod window;
 #[path = "s3/world.rs"]

@@ -22,7 +22,9 @@ mod restore;
 mod run;
 mod status;
 mod systemd;
+mod terms;
 mod tree;
+mod verify;
 
 use crate::{
     catalog::{Catalog, CatalogError},
@@ -95,6 +97,8 @@ pub enum Command {
     Exceptions(exceptions::Args),
     /// Bring files back: plan, price, thaw, wait, fetch, prove, unpack
     Restore(restore::Args),
+    /// Tell whether what was archived is still what it was: source, vault, and pieces that are fetched and opened
+    Verify(verify::Args),
     /// Turn downloaded objects into plain tars
     Decrypt(decrypt::Args),
     /// Make a new catalog from the vault alone
@@ -188,6 +192,7 @@ impl Args {
             Command::Find(args) => find::run(&self, args),
             Command::Exceptions(args) => exceptions::run(&self, args),
             Command::Restore(args) => restore::run(&self, args),
+            Command::Verify(args) => verify::run(&self, args),
             Command::Decrypt(args) => decrypt::run(&self, args),
             Command::Rebuild(args) => rebuild::run(&self, args),
             Command::Sync(args) => rebuild::sync(&self, args),

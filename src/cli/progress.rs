@@ -1,11 +1,26 @@
-//! Progress on a terminal: one bar for each stage that has pieces in hand.
+//! Progress on a terminal: one bar for each stage that has pieces in hand, or one for what a command reads.
 
 use crate::notice::{Monitor, Notice, Step};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use std::{
     collections::{BTreeSet, HashMap},
+    io::{IsTerminal, stderr},
     sync::{Mutex, PoisonError},
 };
+
+/// One bar over so many bytes, on a terminal; without an end where nobody knows it.
+pub fn bytes(is_hidden: bool, total: Option<u64>) -> ProgressBar {
+    if is_hidden || !stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let template = match total {
+        Some(_) => "[{bar:30}] {bytes:>10}/{total_bytes:10} {bytes_per_sec:>12} {msg}",
+        None => "{spinner} {bytes:>10} {bytes_per_sec:>12} {msg}",
+    };
+    let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+    let bar = total.map_or_else(ProgressBar::new_spinner, ProgressBar::new);
+    bar.with_style(style.progress_chars("=> "))
+}
 
 pub struct Bars {
     all: MultiProgress,

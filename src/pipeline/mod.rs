@@ -51,7 +51,7 @@ pub use forecast::{Forecast, Forecaster, Keep};
 pub use gate::{AlwaysOpen, GRACE, WindowGate};
 pub use greeting::{VAULT_FILE, VAULT_GREETED, is_stranger, is_vault_known, vault_name};
 pub use kept::{forget as forget_records, is_kept};
-pub use labels::path_of;
+pub use labels::{PIECES, all_of, path_of};
 pub use lane::NotNow;
 pub use live::Live;
 pub use naming::{HOST_ID, source_id};

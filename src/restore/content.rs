@@ -35,70 +35,48 @@ pub fn copy(
     (file, start): (&File, u64),
     hasher: &mut Sha256,
 ) -> Result<(String, u64), ContentError> {
-    let size = found.size();
-    let extents = extents(tar, found)?;
-    let (mut at, mut written) = (0, 0);
-    for extent in &extents {
-        hash_zeros(hasher, extent.offset - at);
-        at = extent.end();
-        let mut offset = start + extent.offset;
-        each_chunk(tar, extent.len, |bytes| {
-            hasher.update(bytes);
-            file.write_all_at(bytes, offset).map_err(ContentError::Write)?;
-            offset += bytes.len() as u64;
-            Ok(())
-        })?;
-        written += extent.len;
-    }
-    hash_zeros(hasher, size - at);
-    file.set_len(start + size).map_err(ContentError::Write)?;
-    Ok((hex(hasher.clone()), written))
+    let copied = read(tar, found, hasher, |bytes, at| file.write_all_at(bytes, start + at))?;
+    file.set_len(start + found.size()).map_err(ContentError::Write)?;
+    Ok(copied)
 }
 
-/// The same without a file: only the digest.
-pub fn read_through(
+/// The digest of the content of a member, in hexadecimal.
+pub fn hash_content(tar: &mut TarReader<impl Read>, found: &TarMember) -> Result<String, ContentError> {
+    Ok(read(tar, found, &mut Sha256::new(), |_, _| Ok(()))?.0)
+}
+
+/// Hands over what is no hole, with where it is in the member, and hashes all of it.
+fn read(
     tar: &mut TarReader<impl Read>,
     found: &TarMember,
     hasher: &mut Sha256,
-) -> Result<(), ContentError> {
-    let extents = extents(tar, found)?;
-    let mut at = 0;
+    mut take: impl FnMut(&[u8], u64) -> io::Result<()>,
+) -> Result<(String, u64), ContentError> {
+    let size = found.size();
+    let extents = match found.sparse {
+        Some(_) => map(tar, found)?,
+        None => vec![Extent { offset: 0, len: size }],
+    };
+    let (mut at, mut taken) = (0, 0);
+    let mut buffer = vec![0; COPY_LEN.min(size as usize)];
     for extent in &extents {
         hash_zeros(hasher, extent.offset - at);
         at = extent.end();
-        each_chunk(tar, extent.len, |bytes| {
-            hasher.update(bytes);
-            Ok(())
-        })?;
-    }
-    hash_zeros(hasher, found.size() - at);
-    Ok(())
-}
-
-fn extents(tar: &mut TarReader<impl Read>, found: &TarMember) -> Result<Vec<Extent>, ContentError> {
-    match found.sparse {
-        Some(_) => map(tar, found),
-        None => Ok(vec![Extent { offset: 0, len: found.size() }]),
-    }
-}
-
-fn each_chunk(
-    tar: &mut TarReader<impl Read>,
-    len: u64,
-    mut take: impl FnMut(&[u8]) -> Result<(), ContentError>,
-) -> Result<(), ContentError> {
-    let mut buffer = vec![0; COPY_LEN.min(len as usize)];
-    let mut left = len;
-    while left > 0 {
-        let most = left.min(COPY_LEN as u64) as usize;
-        let len = tar.read(&mut buffer[..most]).map_err(ContentError::Read)?;
-        if len == 0 {
-            return Err(ContentError::Read(io::ErrorKind::UnexpectedEof.into()));
+        let (mut offset, mut left) = (extent.offset, extent.len);
+        while left > 0 {
+            let most = left.min(COPY_LEN as u64) as usize;
+            let len = tar.read(&mut buffer[..most]).map_err(ContentError::Read)?;
+            if len == 0 {
+                return Err(ContentError::Read(io::ErrorKind::UnexpectedEof.into()));
+            }
+            hasher.update(&buffer[..len]);
+            take(&buffer[..len], offset).map_err(ContentError::Write)?;
+            (offset, left) = (offset + len as u64, left - len as u64);
+            taken += len as u64;
         }
-        take(&buffer[..len])?;
-        left -= len as u64;
     }
-    Ok(())
+    hash_zeros(hasher, size - at);
+    Ok((hex(hasher.clone()), taken))
 }
 
 /// The regions with data of a sparse member, from the map at the head of its data.
@@ -135,7 +113,7 @@ fn map(tar: &mut TarReader<impl Read>, found: &TarMember) -> Result<Vec<Extent>,
     Ok(extents)
 }
 
-fn hash_zeros(hasher: &mut Sha256, mut len: u64) {
+pub fn hash_zeros(hasher: &mut Sha256, mut len: u64) {
     static ZEROS: [u8; 1 << 16] = [0; 1 << 16];
     while len > 0 {
         let part = len.min(ZEROS.len() as u64);

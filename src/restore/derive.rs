@@ -3,7 +3,7 @@
 //! members changed while they were read, and of which file a segment is a part.
 
 use super::{
-    content::read_through,
+    content::hash_content,
     open::{RestoreError, form, with_clear},
     unpack::UnpackError,
 };
@@ -12,7 +12,6 @@ use crate::{
         entry::Kind,
         manifest::{FORMAT_VERSION, Head, Member, RangeEnd, Segment, note, rfc3339, split},
         manifest_io::write_parts,
-        pack::hex,
         reader::{TarMember, TarReader},
     },
     catalog::SegmentRow,
@@ -22,7 +21,6 @@ use crate::{
     name::{Compression, Encryption, PieceName},
     path::SourcePath,
 };
-use sha2::{Digest, Sha256};
 use std::{
     fs::File,
     io::{self, BufReader, BufWriter, Read, Write},
@@ -77,11 +75,7 @@ fn members(
     let mut count = 0;
     while let Some(found) = tar.next_member()? {
         let sha256 = match found.kind == Kind::File && !found.is_hard_link {
-            true => {
-                let mut hasher = Sha256::new();
-                read_through(&mut tar, &found, &mut hasher).map_err(UnpackError::Content)?;
-                Some(hex(hasher))
-            }
+            true => Some(hash_content(&mut tar, &found).map_err(UnpackError::Content)?),
             false => None,
         };
         let is_above = SourcePath::parse(&found.name).is_ok_and(|path| path != *first && first.is_within(&path));

@@ -18,10 +18,12 @@ mod there;
 mod unpack;
 
 pub use bring::{BringError, Bringing, News, Wanted};
-pub use fetch::patiently;
+pub use content::{ContentError, hash_content, hash_zeros};
+pub use fetch::{FetchError, Object, fetch, patiently};
 pub use job::{Job, JobError, JobState};
+pub use lines::is_of;
 pub use manifests::Manifests;
-pub use open::{RestoreError, clear_name, open_object};
+pub use open::{Form, RestoreError, clear_name, form, open_object, with_clear};
 pub use selection::{Selection, is_in};
 pub use target::{Target, TargetError, Wrong};
 pub use thawing::Thawing;

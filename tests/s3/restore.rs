@@ -34,7 +34,7 @@ fn restore(world: &World, paths: &[&str]) -> Vec<String> {
 }
 
 /// So many thaws were asked for, and answered: then it is asked how far they are.
-fn wait_for_thaws(world: &World, count: u64) {
+pub fn wait_for_thaws(world: &World, count: u64) {
     wait_until("thaws are asked for", || world.double.requests("RestoreObject") == count);
     let heads = world.double.requests("HeadObject");
     wait_until("it is asked how far they are", || world.double.requests("HeadObject") > heads);

@@ -108,6 +108,15 @@ impl World {
         Running { child: command.spawn().unwrap(), log, began: Instant::now() }
     }
 
+    /// Runs it to its end. What it printed is given as well.
+    pub fn start_and_read(&self, args: &[&str]) -> (Ran, String) {
+        let mut command = Command::new("timeout");
+        command.args(["-k", "5", &RUN_MAX.as_secs().to_string(), &binary(), "--config"]).arg(self.config());
+        let out = command.args(args).envs(self.env.iter().cloned()).stdin(Stdio::null()).output().unwrap();
+        let ran = Ran { code: out.status.code(), log: String::from_utf8_lossy(&out.stderr).into_owned() };
+        (ran, String::from_utf8(out.stdout).unwrap())
+    }
+
     pub fn run_once(&self) -> Ran {
         self.start(&["run", "--once"]).wait()
     }

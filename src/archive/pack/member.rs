@@ -52,7 +52,8 @@ pub fn describe(spec: &Spec, offset: u64) -> Member {
     }
 }
 
-fn xattr_sha256(xattrs: &[(Vec<u8>, Vec<u8>)]) -> Option<String> {
+/// Of attributes that are sorted by name; none without any.
+pub fn xattr_sha256(xattrs: &[(Vec<u8>, Vec<u8>)]) -> Option<String> {
     let mut hasher = Sha256::new();
     for (name, value) in xattrs {
         hasher.update(name);

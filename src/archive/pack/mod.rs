@@ -30,6 +30,7 @@ mod under_way;
 
 pub use draft::hex;
 pub use error::PackError;
+pub use member::xattr_sha256;
 pub use packed::{Mark, MemberMark, Packed, PathField, RECORD_VERSION, Range, SegmentChain};
 
 use super::{
