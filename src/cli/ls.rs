@@ -75,7 +75,8 @@ fn is_piece(text: &str) -> bool {
     text.bytes().next().is_some_and(|b| b.is_ascii_digit()) || text.contains(".tar")
 }
 
-fn is_meant(row: &PieceRow, piece: &str) -> bool {
+/// Whether a piece is the one that is named: by its number, its name, or its key.
+pub fn is_meant(row: &PieceRow, piece: &str) -> bool {
     piece.parse() == Ok(row.packed.name.seq)
         || piece == row.packed.name.short()
         || piece == row.packed.name.to_string()

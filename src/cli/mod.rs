@@ -5,6 +5,7 @@ mod aws_policy;
 mod check;
 mod decrypt;
 mod doctor;
+mod drill;
 mod exceptions;
 mod find;
 mod ls;
@@ -91,6 +92,8 @@ pub enum Command {
     Verify(verify::Args),
     /// Turn downloaded objects into plain tars
     Decrypt(decrypt::Args),
+    /// Open one piece with the key that a restore would need, prove it, and record that it worked
+    Drill(drill::Args),
     /// Print the listing of a source, as archived with every pass
     Tree(tree::Args),
     /// Do the whole job on a directory, into a throw-away vault, restore it with gpg, xz and tar, and compare
@@ -167,6 +170,7 @@ impl Args {
             Command::Restore(args) => restore::run(&self, args),
             Command::Verify(args) => verify::run(&self, args),
             Command::Decrypt(args) => decrypt::run(&self, args),
+            Command::Drill(args) => drill::run(&self, args),
             Command::Tree(args) => tree::run(&self, args),
             Command::Rehearse(args) => rehearse::run(&self, args),
             Command::Man(args) => manual::man(args),
