@@ -1,6 +1,8 @@
 //! Promises about finding what is archived, and about proving that it is still there: `find`, `verify` and `drill`.
 
 mod common;
+#[path = "proofs/drill.rs"]
+mod drill;
 #[path = "proofs/find.rs"]
 mod find;
 #[path = "proofs/verify.rs"]

@@ -48,13 +48,10 @@ pub struct Args {
 const INCOMPLETE: u8 = 3;
 
 pub fn run(args: &super::Args, decrypt: &Args) -> Result<u8, Failed> {
-    let unlock = match (&decrypt.passphrase_file, &decrypt.secret_key_file) {
-        (Some(file), _) => Some(passphrase(file)?),
-        (None, Some(file)) => Some(Unlock::SecretKey { file: file.clone(), password: None }),
-        // People who have only the bucket and the key have no configuration.
-        (None, None) if !args.config.exists() => Some(Unlock::Agent),
-        (None, None) => configured(&args.settings()?)?,
-    };
+    let given = (decrypt.passphrase_file.as_deref(), decrypt.secret_key_file.as_deref());
+    // People who have only the bucket and the key have no configuration.
+    let settings = if given == (None, None) && args.config.exists() { Some(args.settings()?) } else { None };
+    let unlock = unlock(given, settings.as_ref())?;
     let opener = unlock.map(|unlock| Opener::open(&unlock)).transpose().map_err(|err| Failed::of(&err))?;
     let jobs = jobs(&decrypt.files, &std::path::absolute(&decrypt.to)?)?;
     let bar = bar(args.quiet || decrypt.json, jobs.len() as u64);
@@ -240,6 +237,16 @@ fn bar(is_hidden: bool, files: u64) -> ProgressBar {
     }
     let style = ProgressStyle::with_template("[{bar:30}] {pos}/{len} files, {msg}, {elapsed}");
     ProgressBar::new(files).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("=> "))
+}
+
+/// What was given to open with, the passphrase or the secret key; else what is configured.
+pub fn unlock(given: (Option<&Path>, Option<&Path>), settings: Option<&Settings>) -> Result<Option<Unlock>, Failed> {
+    match (given, settings) {
+        ((Some(file), _), _) => Ok(Some(passphrase(file)?)),
+        ((None, Some(file)), _) => Ok(Some(Unlock::SecretKey { file: file.to_owned(), password: None })),
+        ((None, None), Some(settings)) => configured(settings),
+        ((None, None), None) => Ok(Some(Unlock::Agent)),
+    }
 }
 
 fn passphrase(file: &Path) -> Result<Unlock, Failed> {

@@ -6,6 +6,7 @@ mod check;
 mod decrypt;
 mod delete;
 mod doctor;
+mod drill;
 mod exceptions;
 mod find;
 mod ls;
@@ -109,6 +110,8 @@ pub enum Command {
     Delete(delete::Args),
     /// Print, for the safe, where everything is, which keys open it, and the commands that bring it back without us
     RecoverySheet(recovery_sheet::Args),
+    /// Open one piece with the key that a restore would need, prove it, and record that it worked
+    Drill(drill::Args),
     /// Print the listing of a source, as archived with every pass
     Tree(tree::Args),
     /// Do the whole job on a directory, into a throw-away vault, restore it with gpg, xz and tar, and compare
@@ -198,6 +201,7 @@ impl Args {
             Command::Sync(args) => rebuild::sync(&self, args),
             Command::Delete(args) => delete::run(&self, args),
             Command::RecoverySheet(args) => recovery_sheet::run(&self, args),
+            Command::Drill(args) => drill::run(&self, args),
             Command::Tree(args) => tree::run(&self, args),
             Command::Rehearse(args) => rehearse::run(&self, args),
             Command::Man(args) => manual::man(args),

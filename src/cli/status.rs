@@ -7,8 +7,9 @@ use crate::{
     catalog::{Catalog, CatalogError},
     config::{Settings, Source},
     daemon::{Question, SETTINGS_REFUSED, ask, ask_any},
+    name::Encryption,
     pipeline::Paused,
-    report::Standing,
+    report::{Standing, is_drill_due},
     staging,
 };
 use jiff::Timestamp;
@@ -83,12 +84,17 @@ fn gather(settings: &Settings, catalog: Option<&Catalog>) -> Result<Value, Faile
         }
         None => (None, Paused::default()),
     };
+    let drill = catalog.map(Catalog::drill).transpose()?.flatten();
+    let with_certificates = settings.encrypt.method != Encryption::None && settings.encrypt.passphrase_file.is_none();
+    let has_delivered = sources.iter().any(|source| source.pass.as_ref().is_some_and(|pass| pass.pieces.delivered > 0));
     // A daemon that does not answer is told by `running` alone: the rest is known without it.
     let daemon = ask(&settings.state, &Question::Status).ok().flatten();
     Ok(json!({
         "daemon": daemon,
         "settings_refused": refused,
         "paused": paused.texts(),
+        "drill": drill,
+        "drill_due": with_certificates && has_delivered && is_drill_due(drill, Timestamp::now()),
         "running": staging::is_in_use(&settings.staging.path),
         "staging": { "path": settings.staging.path, "used": staging::used_below(&settings.staging.path), "cap": settings.staging.cap.0 },
         "sources": sources,

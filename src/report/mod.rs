@@ -24,5 +24,5 @@ pub use live::Live;
 pub use mail::{MailError, Options};
 pub use mailer::Mailer;
 pub use mailers::Mailers;
-pub use standing::Standing;
+pub use standing::{Standing, is_drill_due};
 pub use times::{Clock, Patience};

@@ -12,6 +12,9 @@ use std::path::{Path, PathBuf};
 /// What is delivered lately is what was in so long: a day has all hours of a window.
 const LATELY: SignedDuration = SignedDuration::from_hours(24);
 
+/// How often a drill is due.
+const DRILL_EVERY: SignedDuration = SignedDuration::from_hours(365 * 24);
+
 #[derive(Debug, Serialize)]
 pub struct Standing {
     pub source: String,
@@ -64,6 +67,11 @@ pub struct Eta {
     pub latest: Timestamp,
     /// It is a guess how much is still to come: as much as in the pass before.
     pub is_guess: bool,
+}
+
+/// Whether it is time to show again that the secret key opens what is in the vault, which the backup host cannot see.
+pub fn is_drill_due(last: Option<Timestamp>, now: Timestamp) -> bool {
+    last.is_none_or(|last| now.duration_since(last) > DRILL_EVERY)
 }
 
 impl Standing {
@@ -163,6 +171,13 @@ mod tests {
 
     fn hour(hour: i64) -> Timestamp {
         Timestamp::UNIX_EPOCH + SignedDuration::from_hours(hour)
+    }
+
+    #[test]
+    fn a_drill_is_due_after_a_year() {
+        assert!(is_drill_due(None, hour(0)));
+        assert!(!is_drill_due(Some(hour(0)), hour(365 * 24)));
+        assert!(is_drill_due(Some(hour(0)), hour(365 * 24 + 1)));
     }
 
     #[test]

@@ -10,6 +10,7 @@ use crate::{
     catalog::PieceRow,
     durable::{self, at},
     fate::Chain,
+    name::PieceName,
     price::Tier,
     restore::{BringError, FetchError, Manifests, News, Object, Wanted, fetch, patiently},
     vault::{Cause, Crc64, Key, KeyError, Thaw, VaultError, checksum::crc64},
@@ -30,6 +31,7 @@ const MANIFEST: &str = "verify.manifest";
 /// key.
 #[derive(Clone, Debug)]
 pub struct Target {
+    pub name: PieceName,
     pub wanted: Wanted,
     pub manifest_size: u64,
     pub manifest_crc64: Crc64,
@@ -40,7 +42,7 @@ impl Target {
     pub fn of(row: &PieceRow, state: &Path) -> Result<Option<Target>, KeyError> {
         let Some((wanted, sealed)) = Wanted::of(row, state)?.zip(row.sealed.as_ref()) else { return Ok(None) };
         let (manifest_size, manifest_crc64) = (sealed.manifest_size, Crc64(sealed.manifest_crc64));
-        Ok(Some(Target { wanted, manifest_size, manifest_crc64 }))
+        Ok(Some(Target { name: row.name().clone(), wanted, manifest_size, manifest_crc64 }))
     }
 }
 

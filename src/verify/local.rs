@@ -182,10 +182,11 @@ impl<'a> Local<'a> {
                     Some(_) => {}
                 }
             }
-            Kind::Symlink if !line.has_note(note::HARDLINK) => {
-                if join(&line.link, &line.link_b64) != Some(self.tree.read_link(entry)?) {
-                    return Ok(damaged("target"));
-                }
+            Kind::Symlink
+                if !line.has_note(note::HARDLINK)
+                    && join(&line.link, &line.link_b64) != Some(self.tree.read_link(entry)?) =>
+            {
+                return Ok(damaged("target"));
             }
             _ => {}
         }

@@ -140,7 +140,7 @@ fn no_link_in_the_way_is_followed() {
 #[test]
 fn a_source_that_is_away_or_empty_is_held() {
     let world = archived();
-    fs::rename(&world.source, world.root.path().join("away")).unwrap();
+    world.bash("mv \"$1\" \"$1.away\"", &[&world.source]).expect(0);
     assert!(world.archiver(&["verify", "--local"]).expect(75).stderr.contains("not there"));
     fs::create_dir(&world.source).unwrap();
     assert!(world.archiver(&["verify", "--local"]).expect(75).stderr.contains("is empty"));

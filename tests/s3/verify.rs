@@ -166,6 +166,28 @@ fn a_wait_for_a_thaw_that_is_interrupted_goes_on() {
     assert_eq!(proofs(&world, "opened"), 4);
 }
 
+#[test]
+fn a_drill_on_what_is_frozen_says_what_it_takes_and_thaws_when_it_is_meant() {
+    let mut world = archived(2);
+    PRICES.clone_into(&mut world.more);
+    let (ran, _) = world.start_and_read(&["drill"]);
+    let told = ["is frozen, and nothing was asked for", "within 48 hours", " $: ", "--yes"];
+    assert!(ran.code == Some(75) && told.iter().all(|told| ran.log.contains(told)), "{:?} {}", ran.code, ran.log);
+    assert_eq!(world.double.requests("RestoreObject"), 0);
+    let (ran, _) = world.start_and_read(&["drill", "--yes", "--budget", "0.01"]);
+    assert_eq!((ran.code, world.double.requests("RestoreObject")), (Some(75), 0), "{}", ran.log);
+    let (ran, _) = world.start_and_read(&["drill", "--yes", "--piece", "2"]);
+    assert_eq!(
+        (ran.code, world.double.requests("RestoreObject"), proofs(&world, "opened")),
+        (Some(0), 1, 1),
+        "{}",
+        ran.log
+    );
+    // It is thawed now: nothing is asked.
+    let (ran, _) = world.start_and_read(&["drill", "--piece", "2"]);
+    assert_eq!((ran.code, world.double.requests("RestoreObject")), (Some(0), 1), "{}", ran.log);
+}
+
 /// The report of a job over this list, as S3 writes it: checksums as the server computes them, by name of algorithm.
 fn report(world: &World, list: &str, algorithm: &str) -> String {
     let mut lines = String::new();

@@ -20,6 +20,13 @@ pub fn of(status: &Value) -> String {
     if !paused.is_empty() {
         line(&mut out, format_args!("Paused: {} (archiver resume)", paused.join(", ")));
     }
+    if status["drill_due"] == true {
+        let what = match status["drill"].as_str() {
+            Some(last) => format!("The last drill was on {}", &last[..last.len().min(10)]),
+            None => "No drill has shown yet that the secret key opens what is in the vault".to_owned(),
+        };
+        line(&mut out, format_args!("{what}: it is time for one (archiver drill)"));
+    }
     out += &of_daemon(&status["daemon"]);
     for source in status["sources"].as_array().into_iter().flatten() {
         out.push('\n');

@@ -9,7 +9,9 @@ use crate::{
     },
     catalog::{PieceRow, PieceState, Proven},
     cli::{
-        Failed, access, json_line,
+        Failed,
+        access::{self, Access},
+        json_line,
         members::each_member,
         terms::{Offer, Terms},
     },
@@ -24,6 +26,7 @@ use crate::{
         Finding,
         deep::{Deep, Target},
         local::Local,
+        prove::Proof,
         vault::{Due, due, look},
     },
 };
@@ -72,38 +75,11 @@ pub fn deep(scope: &Scope<'_>, rows: &[PieceRow], terms: &Terms, report: &mut Re
     let settings = scope.settings();
     let pieces = targets(rows, settings)?;
     report.begin("deep", Some(pieces.iter().map(|piece| piece.wanted.object.size).sum()));
-    let names: HashMap<&str, &PieceRow> =
-        rows.iter().filter_map(|row| Some((row.delivered.as_ref()?.key.as_str(), row))).collect();
-    // Before anything is waited for without end: whether there is a vault at all.
-    let vault = scope.access.vault()?;
-    if let Some(first) = pieces.first() {
-        let head = crate::verify::vault::ask(|| vault.head(&first.wanted.object.key));
-        scope.access.runtime.block_on(head).map_err(|err| Failed::of(&err))?;
-    }
-    let bar = report.bar.clone();
-    let deep = Deep {
-        manifests: scope.access.manifests()?,
-        staging: settings.restore.path.clone(),
-        cap: settings.restore.cap.0,
-        tier: terms.tier(),
-        days: terms.days,
-        news: &|news| show(&bar, &news),
-    };
     let (mut whole, mut members, mut bytes) = (0_u64, 0, 0);
-    let mut tell = |piece: &Target, finding: Finding| {
-        let short = names.get(piece.wanted.object.key.as_str()).map(|row| row.packed.name.short());
-        report.tell(short.as_deref(), &finding);
-    };
-    let done = deep.run(&pieces, &mut tell, &mut |piece, proof| {
+    prove_targets(scope.access, &pieces, terms, report, &mut |piece, proof| {
         (whole, members, bytes) = (whole + 1, members + proof.members, bytes + proof.bytes);
         // At once: the next one may take days.
-        if let Some(row) = names.get(piece.wanted.object.key.as_str()) {
-            record(settings, |catalog| catalog.set_proof(&row.packed.name, Proven::Opened, Timestamp::now()));
-        }
-    });
-    done.map_err(|err| {
-        let failed = access::failed(&err);
-        Failed { what: format!("{}. What was proven until then is on record", failed.what), ..failed }
+        record(settings, |catalog| catalog.set_proof(&piece.name, Proven::Opened, Timestamp::now()));
     })?;
     let text = format!(
         "{whole} of {} pieces are whole, with {members} members and {} of content",
@@ -114,7 +90,37 @@ pub fn deep(scope: &Scope<'_>, rows: &[PieceRow], terms: &Terms, report: &mut Re
     Ok(())
 }
 
-pub fn show(bar: &ProgressBar, news: &News<'_>) {
+/// Has them out of the vault, one after the other.
+pub fn prove_targets(
+    access: &Access,
+    pieces: &[Target],
+    terms: &Terms,
+    report: &mut Report,
+    proven: &mut dyn FnMut(&Target, Proof),
+) -> Result<(), Failed> {
+    // Before anything is waited for without end: whether there is a vault at all.
+    let vault = access.vault()?;
+    if let Some(first) = pieces.first() {
+        let head = crate::verify::vault::ask(|| vault.head(&first.wanted.object.key));
+        access.runtime.block_on(head).map_err(|err| Failed::of(&err))?;
+    }
+    let bar = report.bar.clone();
+    let deep = Deep {
+        manifests: access.manifests()?,
+        staging: access.settings.restore.path.clone(),
+        cap: access.settings.restore.cap.0,
+        tier: terms.tier(),
+        days: terms.days,
+        news: &|news| show(&bar, &news),
+    };
+    let mut tell = |piece: &Target, finding: Finding| report.tell(Some(&piece.name.short()), &finding);
+    deep.run(pieces, &mut tell, proven).map_err(|err| {
+        let failed = access::failed(&err);
+        Failed { what: format!("{}. What was proven until then is on record", failed.what), ..failed }
+    })
+}
+
+fn show(bar: &ProgressBar, news: &News<'_>) {
     match news {
         News::Thawing(key) => bar.set_message(format!("thawing {key}")),
         News::Fetching(key) => bar.set_message(format!("fetching {key}")),

@@ -2,7 +2,7 @@
 //! S3 computes of them, and pieces that are fetched and opened.
 
 mod batches;
-mod checks;
+pub mod checks;
 
 use super::{Failed, access::Access, json_line, progress, terms::Terms};
 use crate::{
@@ -56,7 +56,7 @@ pub struct Args {
 }
 
 /// What is looked at.
-struct Scope<'a> {
+pub struct Scope<'a> {
     access: &'a Access,
     catalog: Catalog,
     source: SourceName,
