@@ -8,6 +8,9 @@ use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use std::{borrow::Cow, cmp::Ordering, ffi::OsStr, fmt, os::unix::ffi::OsStrExt, path::Path};
 
+/// Longest name, bytes: that of all filesystems of Linux.
+const NAME_LEN_MAX: usize = 255;
+
 /// A path relative to the root of a source: names joined by `/`, no leading or trailing `/`, no `.`, `..`
 /// or empty names. The root itself is empty.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -100,6 +103,27 @@ impl SourcePath {
     }
 
     /// Every directory above this path, from the root down, without the path itself.
+    /// A path that comes before this one, and before which nothing else that can be there comes: the end of a range that
+    /// does not hold this one any more. Nothing comes before the root.
+    pub fn before(&self) -> Option<SourcePath> {
+        let parent = self.parent()?;
+        let (last, head) = self.name().split_last()?;
+        let mut name = head.to_vec();
+        // Neither NUL nor `/` is in a name.
+        let lower = (1..*last).rev().find(|byte| *byte != b'/');
+        if let Some(lower) = lower {
+            name.push(lower);
+            name.resize(NAME_LEN_MAX, 0xff);
+        }
+        match &name[..] {
+            // Below these nothing can be.
+            b"" => Some(parent),
+            b"." | b".." => Some(parent.join(&[&name[..], &[0x01]].concat())),
+            _ if lower.is_none() => Some(parent.join(&name).join(&[0xff; NAME_LEN_MAX])),
+            _ => Some(parent.join(&name)),
+        }
+    }
+
     pub fn ancestors(&self) -> Vec<SourcePath> {
         let mut above = Vec::new();
         let mut at = self.parent();
@@ -222,6 +246,25 @@ mod tests {
 
     fn path(text: &str) -> SourcePath {
         SourcePath::parse(text.as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn before_a_path_comes_a_path_and_nothing_between() {
+        let path = |text: &[u8]| SourcePath::parse(text).unwrap();
+        assert_eq!(SourcePath::root().before(), None);
+        for (text, below) in [
+            (&b"b"[..], &b"a/z"[..]),
+            (b"d/b", b"d/a\xff\xff/x"),
+            (b"d/0", b"d/.x"),
+            (b"d/a\x01", b"d/a/z/z"),
+            (b"d/\x01", b"d"),
+            (b"d/./x".split_at(2).0, b"c/z"),
+            (b"d.", b"d-\xff"),
+        ] {
+            let (path, below) = (path(text.strip_suffix(b"/").unwrap_or(text)), path(below));
+            let before = path.before().unwrap();
+            assert!(before < path && below <= before, "{below:?} {before:?} {path:?}");
+        }
     }
 
     #[test]

@@ -188,32 +188,129 @@ fn one_file_comes_back_from_the_vault_alone() {
 
 #[test]
 fn a_pass_that_was_cut_off_goes_on_from_a_new_catalog() {
-    for cut in ["'*/000002-*'", "'*/00000[13]-*'"] {
+    // Pieces of small files, then six segments of a large one, then two more.
+    for cut in ["0000002", "0000001 0000003", "0000004", "0000005", "0000007", "0000010", "0000004 0000007 0000011"] {
         let mut world = World::new();
         world.fill(
-            "for d in a b c d e f; do mkdir $d; for n in 1 2 3; do head -c 300000 /dev/urandom >$d/$n; done; done",
+            "for d in a b c d; do mkdir $d; for n in 1 2; do head -c 400000 /dev/urandom >$d/$n; done; done
+             head -c 5000000 /dev/urandom >large; mkdir z; head -c 600000 /dev/urandom >z/1; head -c 600000 /dev/urandom >z/2",
         );
         world.run_once().expect(0);
         let whole = world.keys().len();
+        assert!(whole >= 11, "{:?}", world.keys());
         // As a host leaves it that was lost in the middle.
         remove_from_vault(&world, INDEX);
         remove_from_vault(&world, "find \"$1\" -name 'tree.txt*'");
-        remove_from_vault(&world, &format!("find \"$1\" -path {cut}"));
-        remove_from_vault(&world, &format!("find \"$1\" -path '*/{whole:06}-*'"));
+        for seq in cut.split(' ').map(|seq| &seq[1..]).chain([&*format!("{whole:06}")]) {
+            remove_from_vault(&world, &format!("find \"$1\" -path '*/{seq}-*'"));
+        }
         lose_the_host(&world);
         let ran = world.archiver(&["rebuild", "--json"]).expect(0);
         let lines = ran.json_lines();
-        assert!(lines.iter().any(|line| line["finding"] == "gap"), "{lines:?}");
+        assert!(
+            lines.iter().any(|line| ["gap", "segments"].contains(&line["finding"].as_str().unwrap_or(""))),
+            "{lines:?}"
+        );
         assert_eq!(lines.last().unwrap()["pass"]["ended"], false);
         "repeat = \"90d\"".clone_into(&mut world.setup.source);
-        world.run_once().expect_one_of(&[0, 1]);
+        world.run_once().expect(0);
         let passes: Vec<Value> = pieces(&world).iter().map(|piece| piece["pass"].clone()).collect();
         assert!(passes.iter().all(|pass| *pass == passes[0]), "the same pass");
         world.bash(&format!("test -n \"$({INDEX})\""), &[&world.vault]).expect(0);
+        let entries = world.archiver(&["tree", "data", "--json"]).expect(0).json_lines();
+        let mut paths: Vec<_> = entries.iter().map(common::path_of).collect();
+        paths.sort();
+        let all = paths.len();
+        paths.dedup();
+        assert_eq!(paths.len(), all, "nothing twice after {cut}");
         let (ran, to) = back(&world, "back", &[]);
         ran.expect(0);
         is_back(&world, &to);
     }
+}
+
+#[test]
+fn what_lies_in_the_place_of_another_is_not_believed() {
+    let world = archived(|_| ());
+    let keys = world.keys();
+    let copy = |from: &str, to: &str| fs::copy(world.vault.join(from), world.vault.join(to)).unwrap();
+    // The manifest of another piece.
+    copy(&World::manifest_key(&keys[2]), &World::manifest_key(&keys[1]));
+    // What nobody could number.
+    copy(&keys[0], &format!("{}/4294967295-x.tar.xz.gpg", keys[0].rsplit_once('/').unwrap().0));
+    let second = || world.archiver(&["run", "--once", "--pass-now", "data"]).expect_one_of(&[0, 3]);
+    std::thread::sleep(std::time::Duration::from_secs(1));
+    second();
+    let other = world.keys()[0].rsplit_once('/').unwrap().0.to_owned();
+    let first = keys[0].rsplit_once('/').unwrap().0.to_owned();
+    // The index of another pass, and a copy of a whole one.
+    copy(&format!("{other}/index.json.zst.gpg"), &format!("{first}/index.json.zst.gpg"));
+    world.bash("cp -r \"$1/nas1/data\" \"$1/nas1/data-old\"", &[&world.vault]).expect(0);
+    lose_the_host(&world);
+    let pass = first.rsplit_once('/').unwrap().1;
+    for name in ["one", "two"] {
+        let (ran, to) = back(&world, name, &["--from-vault", "--pass", pass]);
+        assert!(ran.stderr.contains("no index (it is that of the pass"), "{}", ran.stderr);
+        assert!(name == "two" || ran.stderr.contains("it is not the manifest of"), "{}", ran.stderr);
+        ran.expect(0);
+        is_back(&world, &to);
+    }
+    let lines = world.archiver(&["rebuild", "--json"]).expect(0).json_lines();
+    // Of the copied one nothing is where its manifests say.
+    let is_of =
+        |line: &&Value, kind: &str| line["finding"] == kind && !line["what"].as_str().unwrap().contains("data-old/");
+    let count = |kind: &str| lines.iter().filter(|line| is_of(line, kind)).count();
+    assert_eq!((count("stranger"), count("no-manifest"), count("no-index"), count("gap")), (1, 1, 1, 0), "{lines:?}");
+    let (ran, to) = back(&world, "rebuilt", &["--pass", pass]);
+    ran.expect(0);
+    is_back(&world, &to);
+}
+
+#[test]
+fn passes_of_another_host_are_nobody_elses() {
+    let mut world = archived(|_| ());
+    "host = \"nas2\"".clone_into(&mut world.setup.vault);
+    let config = world.config();
+    let text = fs::read_to_string(&config).unwrap().replace("host = \"nas1\"\n", "");
+    lose_the_host(&world);
+    let run = |args: &str| {
+        let script = format!("\"$1\" --config \"$2\" {args}");
+        fs::write(&config, &text).unwrap();
+        world.bash(&script, &[Path::new(common::BINARY), &config])
+    };
+    let ran = run("rebuild");
+    assert!(ran.code == 2 && ran.stderr.contains("--host"), "{}", ran.stderr);
+    run("run --once").expect_one_of(&[0, 3]);
+    run("sync --repair").expect(0);
+    assert_eq!(run("ls data --all --json").json_lines().iter().filter(|line| line["state"] != "delivered").count(), 0);
+    assert!(run("ls data --all --json").text().lines().all(|line| line.contains("nas2/")));
+}
+
+#[test]
+fn restores_outlive_a_new_catalog_and_a_damaged_one() {
+    let world = archived(|_| ());
+    let key = world.keys()[1].clone();
+    // One that is open: it may not go where it went.
+    let (ran, to) = back(&world, "back", &[]);
+    ran.expect(0);
+    let jobs = || world.archiver(&["restore", "--list", "--json"]).expect(0).json_lines();
+    let before = jobs();
+    world.archiver(&["rebuild", "--yes"]).expect(0);
+    assert_eq!(jobs(), before);
+    let (ran, _) = back(&world, "other", &["--from-vault"]);
+    ran.expect(0);
+    assert_eq!(jobs().len(), 2);
+    fs::write(world.state.join("catalog.sqlite"), "no catalog").unwrap();
+    assert_eq!(jobs().len(), 1, "That of the vault is told all the same");
+    // And the other way round: what was made of the vault can be made again.
+    world.archiver(&["rebuild"]).expect(0);
+    fs::write(world.state.join("restore/from-vault/catalog.sqlite"), "no catalog").unwrap();
+    fs::write(world.state.join("restore/from-vault/catalog.sqlite-wal"), "no log").unwrap();
+    let (ran, third) = back(&world, "third", &["--from-vault"]);
+    ran.expect(0);
+    is_back(&world, &third);
+    is_back(&world, &to);
+    assert!(world.vault.join(key).exists());
 }
 
 #[test]

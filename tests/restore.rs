@@ -393,3 +393,37 @@ fn keys_that_only_gpg_has_open_what_was_sealed_to_them() {
     assert_eq!(ran.code, 5, "{}", ran.stderr);
     assert!(ran.stderr.contains(id.trim()) || ran.stderr.contains(&fingerprint), "{}", ran.stderr);
 }
+
+#[test]
+fn a_restore_that_is_resumed_asks_no_less_and_goes_nowhere_else() {
+    let (world, to) = archived();
+    let object = world.vault.join(&world.keys()[1]);
+    // It ends on the way: a directory in the place of the piece is no object that could be lost.
+    let aside = world.root.path().join("aside");
+    fs::rename(&object, &aside).unwrap();
+    fs::create_dir(&object).unwrap();
+    let args = ["--quiet", "restore", "/", "--yes", "--to", to.to_str().unwrap()];
+    let mut run = world.spawn(&args);
+    let began = std::time::Instant::now();
+    while !to.join("a/deep/1").exists() {
+        assert!(began.elapsed().as_secs() < 60);
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    run.kill().unwrap();
+    run.wait().unwrap();
+    fs::remove_dir(&object).unwrap();
+    fs::rename(&aside, &object).unwrap();
+    let open = world.archiver(&["restore", "--list", "--json"]).expect(0).json_lines();
+    assert_eq!(open[0]["state"], "open");
+    let job = open[0]["job"].as_str().unwrap();
+    // Its disk is not mounted.
+    fs::rename(&to, &aside).unwrap();
+    let ran = world.archiver(&["restore", "--resume", job]).expect(75);
+    assert!(ran.stderr.contains("is its disk mounted"), "{}", ran.stderr);
+    assert!(!to.exists());
+    fs::rename(&aside, &to).unwrap();
+    world.archiver(&["restore", "--resume", job, "--dry-run"]).expect(0);
+    world.archiver(&["restore", "--resume", job, "--overwrite"]).expect(2);
+    world.archiver(&["restore", "--resume", job]).expect(0);
+    is_same_but(&world, &to, &[]);
+}

@@ -1,12 +1,13 @@
 //! Rows of what is in the vault, made again from what the vault says of it.
 
 use super::{
-    Catalog, Result,
+    Catalog, CatalogError, Result,
     pieces::{insert, insert_exceptions},
     row::{PassRow, PieceRow, PieceState},
 };
 use crate::notice::Exception;
 use rusqlite::Transaction;
+use std::collections::BTreeSet;
 
 /// A piece that is delivered, or retired, with what was not archived clean in its range.
 #[derive(Clone, Debug)]
@@ -42,6 +43,53 @@ impl Catalog {
             }
             Ok(())
         })
+    }
+}
+
+impl Catalog {
+    /// Takes what another catalog knows and no vault tells: uploads and restores under way, and when pieces were proven
+    /// that this one knows as well.
+    pub fn carry_over(&self, from: &Catalog) -> Result<()> {
+        let (uploads, restores) = (from.uploads()?, from.restores()?);
+        let mut proofs = Vec::new();
+        for pass in self.passes(None)? {
+            let known: BTreeSet<u32> =
+                self.pieces(&pass.source, pass.pass)?.iter().map(|row| row.packed.name.seq).collect();
+            let of_pass = from.proofs(&pass.source, pass.pass)?.into_iter();
+            proofs.extend(of_pass.filter(|proof| known.contains(&proof.seq)).map(|proof| (pass.clone(), proof)));
+        }
+        self.write("carry over what is under way to", |tx| {
+            for (key, record) in uploads {
+                tx.prepare_cached("INSERT OR IGNORE INTO upload VALUES (?1, ?2)")?.execute((key, record))?;
+            }
+            for (job, record) in restores {
+                tx.prepare_cached("INSERT OR IGNORE INTO restore VALUES (?1, ?2)")?.execute((job, record))?;
+            }
+            for (pass, proof) in proofs {
+                tx.prepare_cached("INSERT OR IGNORE INTO proof VALUES (?1, ?2, ?3, ?4, ?5)")?.execute((
+                    pass.source.as_str(),
+                    pass.pass.to_string(),
+                    proof.seq,
+                    proof.how,
+                    proof.at.to_string(),
+                ))?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Brings all of it into the one file, and closes it.
+    pub fn close(self) -> Result<()> {
+        let busy = self.read("bring together", |conn| {
+            conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0))
+        })?;
+        match busy {
+            0 => Ok(()),
+            _ => {
+                let why = "another process reads it".to_owned();
+                Err(CatalogError::Refused { attempt: "close", path: self.file().to_owned(), why })
+            }
+        }
     }
 }
 

@@ -78,25 +78,44 @@ impl Catalog {
     }
 }
 
-/// Puts a catalog that was made under another name in its place. What was there is kept beside it; gives under which
-/// name. Refused while another process uses it.
-pub fn put_in_place(draft: &Path, file: &Path, now: Timestamp) -> Result<Option<PathBuf>> {
-    let dir = File::open(open::dir_of(file)).map_err(durable::at("open the directory of", file))?;
-    if flock(&dir, FlockOperation::NonBlockingLockExclusive) == Err(Errno::WOULDBLOCK) {
-        let why = "another process has it open, which must end first".to_owned();
-        return Err(CatalogError::Refused { attempt: "replace", path: file.to_owned(), why });
+/// That no other process uses a catalog, or begins to, while this is held.
+pub struct Alone {
+    file: PathBuf,
+    _dir: File,
+}
+
+impl Alone {
+    /// Refused while another process uses it.
+    pub fn with(file: &Path) -> Result<Alone> {
+        let dir = File::open(open::dir_of(file)).map_err(durable::at("open the directory of", file))?;
+        if flock(&dir, FlockOperation::NonBlockingLockExclusive) == Err(Errno::WOULDBLOCK) {
+            let why = "another process has it open, which must end first".to_owned();
+            return Err(CatalogError::Refused { attempt: "replace", path: file.to_owned(), why });
+        }
+        Ok(Alone { file: file.to_owned(), _dir: dir })
     }
+}
+
+/// Puts a catalog that was made under another name in its place. What was there is kept beside it; gives under which
+/// name.
+pub fn put_in_place(draft: &Path, alone: &Alone, now: Timestamp) -> Result<Option<PathBuf>> {
+    let file = &alone.file;
     let aside = with_end(file, &format!("{REPLACED}{}", now.strftime("%Y%m%dT%H%M%SZ")));
     let mut was_there = false;
-    // The copy of the one that goes must not be taken for that of the one that comes.
-    for end in WITH_IT.into_iter().chain([COPY]) {
+    let mut put_aside = |end: &str| {
         let (from, to) = (with_end(file, end), with_end(&aside, end));
         if fs::symlink_metadata(&from).is_ok() {
             durable::rename(&from, &to)?;
             was_there = true;
         }
+        Ok::<_, CatalogError>(())
+    };
+    for end in WITH_IT {
+        put_aside(end)?;
     }
     durable::rename(draft, file)?;
+    // The copy of the one that went must not be taken for that of the one that came; until then it says that there was one.
+    put_aside(COPY)?;
     Ok(was_there.then_some(aside))
 }
 

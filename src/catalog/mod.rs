@@ -45,7 +45,7 @@ mod tests;
 
 pub use adopt::Adopted;
 pub use error::{CatalogError, Remedy};
-pub use go_back::put_in_place;
+pub use go_back::{Alone, put_in_place};
 pub use proofs::{Proof, Proven};
 pub use row::{Compressed, Delivered, NewPass, PackedRow, PassRow, PieceRow, PieceState, Sealed, SegmentRow, Totals};
 

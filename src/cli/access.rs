@@ -10,7 +10,7 @@ use crate::{
     fate::Fateful,
     pipeline::local_manifest,
     restore::{BringError, Manifests, RestoreError},
-    vault::Vault,
+    vault::{KeyError, Vault},
 };
 use std::{
     cell::OnceCell,
@@ -77,8 +77,9 @@ impl Access {
     pub fn fetched_manifest(&self, row: &PieceRow) -> Result<PathBuf, Failed> {
         let local = local_manifest(&self.settings.state, row.name());
         let Some(delivered) = row.delivered.as_ref() else { return Ok(local) };
-        let key = delivered.manifest_key.parse().map_err(|err| Failed::other(&err))?;
-        self.manifests()?.of(&local, &key).map_err(|err| failed(&err))
+        let key = |text: &str| text.parse().map_err(|err: KeyError| Failed::other(&err));
+        let (manifest, piece) = (key(&delivered.manifest_key)?, key(&delivered.key)?);
+        self.manifests()?.of(&local, &manifest, &piece).map_err(|err| failed(&err))
     }
 }
 

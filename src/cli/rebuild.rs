@@ -3,19 +3,25 @@
 
 use super::{Failed, access::Access, json_line};
 use crate::{
-    catalog::{Catalog, put_in_place},
+    catalog::{Alone, Catalog, put_in_place},
     config::Settings,
     daemon, durable,
-    inventory::{Contents, Depth, Derived, Finding, FoundPass, Reading, Told, compare, contents},
-    pipeline::{HOST_ID, VAULT_FILE, VAULT_GREETED, source_id},
+    inventory::{Contents, Depth, Derived, Finding, FoundPass, Known, Reading, Told, compare, contents},
+    pipeline::{HOST_ID, VAULT_FILE, VAULT_GREETED, is_random_id, source_id},
 };
 use jiff::Timestamp;
+use rustix::{
+    fd::OwnedFd,
+    fs::{AtFlags, Dir, Gid, Mode, OFlags, Uid, chownat, open, openat},
+    io::Errno,
+};
 use serde_json::json;
 use std::{
     collections::{BTreeMap, BTreeSet},
+    ffi::OsStr,
     fs,
-    io::stdout,
-    os::unix::fs::{MetadataExt, chown},
+    io::{self, stdout},
+    os::unix::{ffi::OsStrExt, fs::MetadataExt},
     path::{Path, PathBuf},
 };
 
@@ -55,6 +61,9 @@ pub fn run(args: &super::Args, rebuild: &Args) -> Result<u8, Failed> {
     let access = Access::new(&args.config)?;
     let settings = &access.settings;
     let file = settings.catalog_file();
+    durable::create_dir(&settings.state)?;
+    // Before the work, and not after it.
+    drop(Alone::with(&file)?);
     let contents = listed(&access)?;
     let hosts = hosts(&contents, settings, rebuild.host.as_deref())?;
     if !rebuild.dry_run && Catalog::open_read_only(&file).is_ok() {
@@ -63,6 +72,9 @@ pub fn run(args: &super::Args, rebuild: &Args) -> Result<u8, Failed> {
     let dir = if rebuild.dry_run { settings.restore.path.join("rebuild") } else { settings.state.clone() };
     durable::create_dir(&dir)?;
     let draft = dir.join("catalog.sqlite.rebuilt");
+    if rebuild.host.is_none() {
+        check_host(&access, &contents, &hosts)?;
+    }
     let told = make(&access, &contents, &hosts, (&dir, &draft), Depth::All)?;
     let mut lost = 0;
     for told in &told {
@@ -75,8 +87,15 @@ pub fn run(args: &super::Args, rebuild: &Args) -> Result<u8, Failed> {
     if rebuild.dry_run {
         durable::remove_tree(&dir)?;
     } else {
-        let aside = put_in_place(&draft, &file, Timestamp::now())?;
-        give_to_owner(settings)?;
+        // A catalog that is whole knows what is under way.
+        if let Ok(before) = Catalog::open_read_only(&file) {
+            let made = Catalog::open(&draft)?;
+            made.carry_over(&before)?;
+            made.close()?;
+        }
+        let alone = Alone::with(&file)?;
+        give_to_owner(&settings.state, &["catalog.sqlite.rebuilt", "manifests"])?;
+        let aside = put_in_place(&draft, &alone, Timestamp::now())?;
         if let Some(aside) = aside {
             eprintln!("What was there is kept as {aside:?}");
         }
@@ -106,6 +125,26 @@ pub fn hosts(contents: &Contents, settings: &Settings, named: Option<&str>) -> R
     }
 }
 
+/// That the only host of a vault is this one: passes of another would be taken for those of its sources.
+fn check_host(access: &Access, contents: &Contents, hosts: &[String]) -> Result<(), Failed> {
+    let (host, manifests) = (daemon::host(&access.settings), access.manifests()?);
+    let scratch = access.settings.restore.path.join("rebuild");
+    for found in contents.passes.iter().filter(|found| hosts.contains(&found.host_id) && found.host_id != host) {
+        let reading = Reading { manifests: &manifests, state: &scratch, depth: Depth::Ranges, now: Timestamp::now() };
+        let told = reading.pass(found, false).map_err(|err| super::access::failed(&err))?;
+        // Where nothing is left that says what an id stands for, nobody knows better.
+        if told.row.host != found.host_id || !is_random_id(&told.row.host) {
+            let other = told.row.host;
+            if other != host {
+                let what = format!("The vault holds passes of {other}, and this host is {host}; --host says whose");
+                return Err(Failed::usage(what));
+            }
+            return Ok(());
+        }
+    }
+    Ok(())
+}
+
 /// Makes a catalog of passes in the vault at `draft`. `dir`: where manifests stay.
 pub fn make(
     access: &Access,
@@ -126,9 +165,13 @@ pub fn make(
     let mut all = Vec::new();
     for found in found {
         let is_newest = newest[found.source_id.as_str()] == found.pass;
-        let told = reading.pass(found, is_newest).map_err(|err| super::access::failed(&err))?;
-        catalog.adopt_pass(&told.row, told.last_seq, &told.pieces)?;
-        remember(&catalog, found, &told)?;
+        let mut told = reading.pass(found, is_newest).map_err(|err| super::access::failed(&err))?;
+        if catalog.pass(&told.row.source, told.row.pass)?.is_some() {
+            told.findings.push(Finding::Twice { prefix: found.prefix() });
+        } else {
+            catalog.adopt_pass(&told.row, told.last_seq, &told.pieces)?;
+            remember(&catalog, found, &told)?;
+        }
         all.push(told);
     }
     if let Some(name) = vault_name(access)? {
@@ -136,6 +179,7 @@ pub fn make(
     }
     // What is on its way, and what this host remembers beside the catalog, the vault does not tell.
     catalog.set_behind("The catalog was made anew from what is in the vault")?;
+    catalog.close()?;
     Ok(all)
 }
 
@@ -193,20 +237,34 @@ fn tell_finding(finding: &Finding, as_json: bool) -> Result<(), Failed> {
     Ok(())
 }
 
-/// The service is another user than whoever makes its catalog anew.
-fn give_to_owner(settings: &Settings) -> Result<(), Failed> {
-    let state = fs::metadata(&settings.state)?;
-    let (uid, gid) = (state.uid(), state.gid());
-    let mut paths = vec![settings.catalog_file(), settings.state.join("manifests")];
-    while let Some(path) = paths.pop() {
-        let Ok(meta) = fs::symlink_metadata(&path) else { continue };
-        if (meta.uid(), meta.gid()) != (uid, gid) && !meta.is_symlink() {
-            chown(&path, Some(uid), Some(gid))?;
-        }
-        if meta.is_dir() {
-            for entry in fs::read_dir(&path)? {
-                paths.push(entry?.path());
-            }
+/// The service is another user than whoever makes its catalog anew. No link that this user could put there is followed.
+fn give_to_owner(state: &Path, names: &[&str]) -> Result<(), Failed> {
+    if !rustix::process::geteuid().is_root() {
+        return Ok(());
+    }
+    let meta = fs::metadata(state)?;
+    let (uid, gid) = (Uid::from_raw(meta.uid()), Gid::from_raw(meta.gid()));
+    let held =
+        open(state, OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).map_err(io::Error::from)?;
+    for name in names {
+        give(&held, name.as_ref(), (uid, gid))?;
+    }
+    Ok(())
+}
+
+fn give(dir: &OwnedFd, name: &OsStr, to: (Uid, Gid)) -> Result<(), Failed> {
+    let given = chownat(dir, name, Some(to.0), Some(to.1), AtFlags::SYMLINK_NOFOLLOW);
+    match given {
+        Err(Errno::NOENT) => return Ok(()),
+        given => given.map_err(io::Error::from)?,
+    }
+    let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::RDONLY | OFlags::CLOEXEC;
+    let Ok(below) = openat(dir, name, flags, Mode::empty()) else { return Ok(()) };
+    for entry in Dir::read_from(&below).map_err(io::Error::from)? {
+        let entry = entry.map_err(io::Error::from)?;
+        let name = OsStr::from_bytes(entry.file_name().to_bytes());
+        if name != "." && name != ".." {
+            give(&below, name, to)?;
         }
     }
     Ok(())
@@ -214,14 +272,15 @@ fn give_to_owner(settings: &Settings) -> Result<(), Failed> {
 
 pub fn sync(args: &super::Args, sync: &SyncArgs) -> Result<u8, Failed> {
     let access = Access::new(&args.config)?;
-    let contents = listed(&access)?;
-    let hosts = hosts(&contents, &access.settings, sync.host.as_deref())?;
-    let catalog = super::catalog(&access.settings)?;
-    let mut differences = compare(&contents, &catalog, &hosts)?;
     if sync.repair {
-        repair(&access, &contents, &hosts)?;
-        differences = compare(&contents, &super::catalog(&access.settings)?, &hosts)?;
+        let done = repair(&access, &hosts_of_catalog(&access, sync)?);
+        give_to_owner(&access.settings.state, &["catalog.sqlite", "manifests"])?;
+        done?;
     }
+    // First what is known: what is delivered meanwhile is not missing then.
+    let known = Known::of(&super::catalog(&access.settings)?)?;
+    let hosts = hosts_of_catalog(&access, sync)?;
+    let differences = compare(&listed(&access)?, &known, &hosts);
     for difference in &differences {
         if sync.json {
             json_line(
@@ -235,8 +294,19 @@ pub fn sync(args: &super::Args, sync: &SyncArgs) -> Result<u8, Failed> {
     Ok(if differences.is_empty() { 0 } else { INCOMPLETE })
 }
 
+/// As which hosts this one's passes stand in the keys, as its catalog knows.
+fn hosts_of_catalog(access: &Access, sync: &SyncArgs) -> Result<Vec<String>, Failed> {
+    if let Some(host) = &sync.host {
+        return Ok(vec![host.clone()]);
+    }
+    let catalog = super::catalog(&access.settings)?;
+    let host = catalog.setting("host")?.unwrap_or_else(|| daemon::host(&access.settings));
+    Ok([Some(host), catalog.setting(HOST_ID)?].into_iter().flatten().collect())
+}
+
 /// What is safe: a pass that has ended is taken as its index says, and manifests are fetched. Nothing is removed.
-fn repair(access: &Access, contents: &Contents, hosts: &[String]) -> Result<(), Failed> {
+fn repair(access: &Access, hosts: &[String]) -> Result<(), Failed> {
+    let contents = listed(access)?;
     let settings = &access.settings;
     let manifests = access.manifests()?;
     let reading = Reading { manifests: &manifests, state: &settings.state, depth: Depth::All, now: Timestamp::now() };
@@ -251,6 +321,5 @@ fn repair(access: &Access, contents: &Contents, hosts: &[String]) -> Result<(), 
             eprintln!("{} {}: taken into the catalog", told.row.source, told.row.pass);
         }
     }
-    drop(catalog);
-    give_to_owner(settings)
+    Ok(())
 }

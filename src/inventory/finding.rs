@@ -12,9 +12,11 @@ pub enum Finding {
     NoManifest { key: Key, why: String, by: Derived },
     /// Said to be there by its index or by its manifest.
     NoPiece { key: Key },
-    /// A number of an open pass that nobody knows: its range is to be packed again.
-    Gap { pass: PassId, seq: u32 },
-    /// A file of which the last segments are not there.
+    /// A number of an open pass that nobody knows: between pieces that are there, ranges are to be walked again.
+    Gap { pass: PassId, seq: u32, ranges: usize },
+    /// The pass is there already, of another directory of the vault.
+    Twice { prefix: String },
+    /// A file of which some segments are not there.
     Segments { key: Key },
     /// Nothing of ours.
     Stranger { key: Key },
@@ -32,6 +34,7 @@ impl Finding {
             Finding::NoManifest { .. } => "no-manifest",
             Finding::NoPiece { .. } => "no-piece",
             Finding::Gap { .. } => "gap",
+            Finding::Twice { .. } => "twice",
             Finding::Segments { .. } => "segments",
             Finding::Stranger { .. } => "stranger",
         }
@@ -48,11 +51,16 @@ impl fmt::Display for Finding {
                 write!(f, "{key}: no manifest ({why}): what it holds is taken from {by}")
             }
             Finding::NoPiece { key } => write!(f, "{key}: is not in the vault"),
-            Finding::Gap { pass, seq } => {
-                write!(f, "Piece {seq:06} of {pass} is not in the vault: its range is to be packed again")
+            Finding::Gap { pass, seq, ranges } => write!(
+                f,
+                "Piece {seq:06} of {pass} is not in the vault, nor perhaps others behind it: what lies between those that \
+                 are there is walked again, in {ranges} places"
+            ),
+            Finding::Twice { prefix } => {
+                write!(f, "{prefix}: a pass that lies elsewhere as well, and is taken from there")
             }
             Finding::Segments { key } => {
-                write!(f, "{key}: the last segments of its file are not in the vault: it is to be packed again")
+                write!(f, "{key}: other segments of its file are not in the vault: it is to be packed again")
             }
             Finding::Stranger { key } => write!(f, "{key}: nothing of ours"),
         }

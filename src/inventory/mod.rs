@@ -13,4 +13,4 @@ mod sync;
 pub use finding::Finding;
 pub use listing::{Contents, FoundPass, Objects, contents};
 pub use pass::{Depth, Derived, Reading, Told};
-pub use sync::{Difference, compare};
+pub use sync::{Difference, Known, compare};

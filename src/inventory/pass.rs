@@ -7,16 +7,20 @@ use super::{
 };
 use crate::{
     archive::index::{Index, IndexPiece},
-    catalog::{Adopted, PassRow, PieceState},
+    catalog::{Adopted, PackedRow, PassRow, PieceRow, PieceState, SegmentRow},
     compress, durable,
     fate::Chain,
     name::{Compression, PieceName, SourceName},
-    path::SourcePath,
     pipeline::{described, is_kept, local_manifest},
     restore::{BringError, Manifests, RestoreError, patiently},
+    vault::Key,
 };
 use jiff::Timestamp;
-use std::{collections::BTreeMap, fmt, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    path::Path,
+};
 
 /// What told what a piece is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -50,6 +54,9 @@ impl fmt::Display for Derived {
         })
     }
 }
+
+/// No pass has more pieces than this: a name that says so is nothing of ours.
+const SEQ_MAX: u32 = 100_000_000;
 
 /// How much is to be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,15 +114,21 @@ impl Reading<'_> {
             objects.entry(*seq).or_default();
         }
         for (seq, objects) in &objects {
-            told.last_seq = told.last_seq.max(*seq);
+            if *seq > SEQ_MAX {
+                let strangers = [&objects.piece, &objects.manifest].into_iter().flatten();
+                told.findings.extend(strangers.map(|listed| Finding::Stranger { key: listed.key.clone() }));
+                continue;
+            }
             if let Some((piece, origin)) = self.piece(found, objects, by_seq.get(seq), source.as_ref(), &mut told)? {
                 source.get_or_insert_with(|| piece.row.name().source.clone());
                 if let Some(origin) = origin {
                     (told.row.host, told.row.filter_sha256) = (origin.host, origin.filter_sha256);
                 }
+                told.last_seq = told.last_seq.max(*seq);
                 told.pieces.push(piece);
             }
         }
+        join_segments(&mut told.pieces);
         // Of opaque names only what is inside tells what they stand for; all of a pass has one source.
         if let Some(source) = source {
             for piece in &mut told.pieces {
@@ -126,11 +139,7 @@ impl Reading<'_> {
         if told.row.ended.is_none() {
             self.leave_open(&mut told);
         }
-        let packed = |piece: &Adopted| {
-            let row = &piece.row.packed;
-            (row.first.order_key(), row.segment.map_or(0, |segment| segment.index), row.name.seq)
-        };
-        told.pieces.sort_by_key(packed);
+        told.pieces.sort_by_key(|piece| order(&piece.row));
         told.row.seen = told
             .row
             .seen
@@ -149,7 +158,10 @@ impl Reading<'_> {
         };
         match self.manifests.open(&listed.key) {
             Ok(bytes) => match read(bytes) {
-                Ok(index) => return Ok(Some(index)),
+                Ok(index) => match of_another(&index, found) {
+                    None => return Ok(Some(index)),
+                    Some(why) => no(why),
+                },
                 Err(err) => no(Chain(err.as_ref()).to_string()),
             },
             Err(err) if err.is_of_object() => no(Chain(&err).to_string()),
@@ -220,23 +232,26 @@ impl Reading<'_> {
         };
         let mut local = local_manifest(self.state, name);
         let told = match read(&local) {
-            Ok(told) => told,
-            Err(_) => {
+            Ok(told) if told.head.key == place.key.as_str() => told,
+            _ => {
                 let bytes = self.manifests.open(&place.manifest_key)?;
+                let fetched = self.manifests.keep(&place.manifest_key, &bytes)?;
+                let told = read(&fetched)?;
+                if told.head.key != place.key.as_str() {
+                    let other = std::io::Error::other(format!("it is the manifest of {}", told.head.key));
+                    return Err(RestoreError::Damaged { path: fetched, source: other }.into());
+                }
                 if self.depth == Depth::All {
                     durable::create_dir(local.parent().expect("a manifest lies in a directory"))?;
                     durable::write(&local, &bytes)?;
+                    durable::remove(&fetched)?;
                 } else {
-                    local = self.manifests.keep(&place.manifest_key, &bytes)?;
+                    local = fetched;
                 }
-                read(&local).inspect_err(|_| drop(durable::remove(&local)))?
+                told
             }
         };
         let origin = Origin { host: told.head.host.clone(), filter_sha256: told.head.filter_sha256.clone() };
-        if told.head.key != place.key.as_str() {
-            let other = std::io::Error::other(format!("it is the manifest of {}", told.head.key));
-            return Err(RestoreError::Damaged { path: local, source: other }.into());
-        }
         // Opaque names: what is inside says the name of the source, and where manifests of it stay.
         let proper = local_manifest(self.state, &told.row.name);
         if self.depth == Depth::All && proper != local {
@@ -246,55 +261,105 @@ impl Reading<'_> {
         Ok((row::of_manifest(told, place), origin))
     }
 
-    /// Makes a pass that has not ended one that a walk can go on with: what is not there is to be packed again.
+    /// Makes a pass that has not ended one that a walk can go on with: what may be missing is to be packed again.
     fn leave_open(&self, told: &mut Told) {
-        told.pieces.sort_by_key(|piece| piece.row.name().seq);
-        let farthest = told.pieces.iter().map(|piece| &piece.row.packed.last).max().cloned();
-        let mut begun = None;
-        for piece in &mut told.pieces {
-            if piece.row.packed.segment.is_some() && Some(&piece.row.packed.first) == farthest.as_ref() {
-                begun.get_or_insert_with(Vec::new).push(piece);
-            }
-        }
-        let count = |piece: &&mut Adopted| piece.row.packed.segment.map(|segment| segment.count as usize);
-        if let Some(pieces) = begun.filter(|pieces| pieces.first().and_then(count) != Some(pieces.len())) {
-            for (at, piece) in pieces.into_iter().enumerate() {
-                if let Some(delivered) = piece.row.delivered.take().and_then(|delivered| delivered.key.parse().ok()) {
-                    told.findings.push(Finding::Segments { key: delivered });
-                }
-                retire(piece, "The last segments of its file are not in the vault");
-                (piece.row.packed.segment, piece.row.replaced_done) = (None, at > 0);
-            }
-        }
-        let present: BTreeMap<u32, Adopted> =
-            told.pieces.iter().map(|piece| (piece.row.name().seq, piece.clone())).collect();
-        for seq in (1..told.last_seq).filter(|seq| !present.contains_key(seq)) {
-            let after = present.range(seq..).next().map(|(_, piece)| piece);
-            let (Some(after), name) =
-                (after, PieceName { source: told.row.source.clone(), pass: told.row.pass, seq, label: None })
-            else {
-                continue;
-            };
+        retire_cut_files(told);
+        let present: BTreeSet<u32> = told.pieces.iter().map(|piece| piece.row.name().seq).collect();
+        let is_kept = |seq: u32| {
             // The records beside the catalog tell what became of it.
-            if is_kept(self.state, &name) {
-                continue;
+            is_kept(self.state, &PieceName { source: told.row.source.clone(), pass: told.row.pass, seq, label: None })
+        };
+        let most = present.last().copied().unwrap_or(0);
+        let Some(missing) = (1..most).find(|seq| !present.contains(seq) && !is_kept(*seq)) else { return };
+        // The walk cuts in the order of numbers; what was packed again has a number of its own, higher than all that come
+        // behind it. So nothing is missing before a piece behind which no higher number comes than those that are there.
+        told.pieces.sort_by_key(|piece| order(&piece.row));
+        let mut lowest_behind = u32::MAX;
+        let mut ranges = Vec::new();
+        for at in (0..told.pieces.len()).rev() {
+            let row = &told.pieces[at].row;
+            lowest_behind = lowest_behind.min(row.name().seq);
+            let before = at.checked_sub(1).map(|at| &told.pieces[at].row.packed);
+            let is_of_same = before.is_some_and(|before| before.last == row.packed.first);
+            if missing < lowest_behind && !is_of_same {
+                ranges.extend(told.pieces[at].row.packed.first.before().map(|end| (told.pieces[at].clone(), end)));
             }
-            let first = present.range(..seq).next_back().map(|(_, piece)| piece.row.packed.last.clone());
-            let first = first.unwrap_or_else(SourcePath::root);
-            let mut gap = after.clone();
+        }
+        told.findings.push(Finding::Gap { pass: told.row.pass, seq: missing, ranges: ranges.len() });
+        for (mut gap, end) in ranges.into_iter().rev() {
+            told.last_seq += 1;
             let packed = &mut gap.row.packed;
-            if packed.first < first {
-                continue;
-            }
-            (packed.last, packed.position, packed.first) = (packed.first.clone(), packed.first.clone(), first);
-            (packed.name, packed.segment, packed.seen) = (name, None, 0);
-            (packed.members, packed.archived, packed.lost, gap.exceptions) = (0, 0, 0, Vec::new());
-            gap.row.delivered = None;
-            retire(&mut gap, "It was not in the vault when the catalog was made anew");
-            told.findings.push(Finding::Gap { pass: told.row.pass, seq });
+            packed.name = PieceName { seq: told.last_seq, label: None, ..packed.name.clone() };
+            (packed.first, packed.last, packed.position, packed.segment) = (end.clone(), end.clone(), end, None);
+            (packed.members, packed.seen, packed.archived, packed.lost) = (0, 0, 0, 0);
+            (gap.row.delivered, gap.exceptions) = (None, Vec::new());
+            retire(&mut gap, "A piece before it was not in the vault when the catalog was made anew");
             told.pieces.push(gap);
         }
     }
+}
+
+fn order(row: &PieceRow) -> (Vec<u8>, u32, u32) {
+    (row.packed.first.order_key(), row.packed.segment.map_or(0, |segment| segment.index), row.packed.name.seq)
+}
+
+/// A file of which segments are missing is packed again as a whole.
+fn retire_cut_files(told: &mut Told) {
+    let mut files: BTreeMap<Vec<u8>, Vec<usize>> = BTreeMap::new();
+    for (at, piece) in told.pieces.iter().enumerate().filter(|(_, piece)| piece.row.packed.segment.is_some()) {
+        files.entry(piece.row.packed.first.order_key()).or_default().push(at);
+    }
+    for pieces in files.into_values() {
+        let segments: BTreeSet<(u32, u32)> = pieces
+            .iter()
+            .filter_map(|at| told.pieces[*at].row.packed.segment.map(|segment| (segment.index, segment.count)))
+            .collect();
+        let count = segments.first().map_or(0, |(_, count)| *count);
+        if segments.len() as u32 == count && pieces.len() as u32 == count {
+            continue;
+        }
+        for (n, at) in pieces.into_iter().enumerate() {
+            let piece = &mut told.pieces[at];
+            if let Some(key) = piece.row.delivered.take().and_then(|delivered| delivered.key.parse().ok()) {
+                told.findings.push(Finding::Segments { key });
+            }
+            retire(piece, "Some segments of its file are not in the vault");
+            (piece.row.packed.segment, piece.row.replaced_done) = (None, n > 0);
+        }
+    }
+}
+
+/// Pieces of one file beside one that is known to be a segment of it are segments, too, in the order of their numbers.
+fn join_segments(pieces: &mut [Adopted]) {
+    let mut counts: BTreeMap<Vec<u8>, u32> = BTreeMap::new();
+    for row in pieces.iter().map(|piece| &piece.row.packed) {
+        if let Some(segment) = row.segment {
+            counts.insert(row.first.order_key(), segment.count);
+        }
+    }
+    for (file, count) in counts {
+        let is_of = |row: &PackedRow| row.first.order_key() == file && row.first == row.last;
+        let mut of_file: Vec<&mut PackedRow> =
+            pieces.iter_mut().map(|piece| &mut piece.row.packed).filter(|row| is_of(row)).collect();
+        if of_file.len() as u32 != count {
+            continue;
+        }
+        of_file.sort_by_key(|row| row.name.seq);
+        for (row, index) in of_file.into_iter().zip(1..) {
+            row.segment.get_or_insert(SegmentRow { index, count, offset: 0, len: 0, file_size: 0 });
+        }
+    }
+}
+
+/// Why an index is not that of the pass beside which it lies.
+fn of_another(index: &Index, found: &FoundPass) -> Option<String> {
+    let prefix = found.prefix();
+    let strays = |key: &Key| !key.as_str().starts_with(&prefix);
+    if (index.pass, &index.source_id) != (found.pass, &found.source_id) {
+        return Some(format!("it is that of the pass {} of {}", index.pass, index.source));
+    }
+    let stray = index.pieces.iter().find(|piece| strays(&piece.key) || strays(&piece.manifest_key));
+    stray.map(|piece| format!("it names {}, which lies elsewhere", piece.key))
 }
 
 fn retire(piece: &mut Adopted, why: &str) {

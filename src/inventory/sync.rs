@@ -1,8 +1,8 @@
 //! Catalog and vault held against each other, both ways.
 
-use super::Contents;
+use super::{Contents, FoundPass};
 use crate::{
-    catalog::{Catalog, CatalogError, PieceRow, PieceState},
+    catalog::{Catalog, CatalogError, PassRow, PieceRow, PieceState},
     vault::{Key, Listed},
 };
 use std::{collections::BTreeMap, fmt};
@@ -66,55 +66,90 @@ impl fmt::Display for Difference {
     }
 }
 
+/// What a catalog knows, read before the vault is listed.
+pub struct Known(Vec<(PassRow, Vec<PieceRow>)>);
+
+impl Known {
+    pub fn of(catalog: &Catalog) -> Result<Known, CatalogError> {
+        let passes = catalog.passes(None)?.into_iter();
+        let with_pieces = passes.map(|pass| {
+            let pieces = catalog.pieces(&pass.source, pass.pass)?;
+            Ok((pass, pieces))
+        });
+        Ok(Known(with_pieces.collect::<Result<_, CatalogError>>()?))
+    }
+}
+
 /// What the catalog says and the vault does not, and the other way round, among passes of the hosts `hosts` (as they
 /// stand in keys).
-pub fn compare(contents: &Contents, catalog: &Catalog, hosts: &[String]) -> Result<Vec<Difference>, CatalogError> {
+pub fn compare(contents: &Contents, known: &Known, hosts: &[String]) -> Vec<Difference> {
     let mut differences = Vec::new();
-    let mut in_vault: BTreeMap<String, &Listed> = BTreeMap::new();
+    let mut in_vault: BTreeMap<&str, &Listed> = BTreeMap::new();
     let passes = || contents.passes.iter().filter(|found| hosts.contains(&found.host_id));
     for found in passes() {
         let small = found.index.iter().chain(&found.tree);
         let objects = found.pieces.values().flat_map(|objects| objects.piece.iter().chain(&objects.manifest));
-        in_vault.extend(small.chain(objects).map(|listed| (listed.key.to_string(), listed)));
+        in_vault.extend(small.chain(objects).map(|listed| (listed.key.as_str(), listed)));
     }
-    let mut is_known: BTreeMap<String, bool> = passes().map(|found| (found.prefix(), false)).collect();
-    for pass in catalog.passes(None)? {
-        let mut prefix = None;
-        for row in catalog.pieces(&pass.source, pass.pass)? {
-            piece(&row, &mut in_vault, &mut differences);
-            let key = row.delivered.as_ref().map(|delivered| delivered.key.clone());
-            prefix = prefix.or_else(|| key.and_then(|key| key.rsplit_once('/').map(|(dir, _)| format!("{dir}/"))));
+    let mut unknown: BTreeMap<String, &FoundPass> = passes().map(|found| (found.prefix(), found)).collect();
+    for (pass, pieces) in &known.0 {
+        for row in pieces {
+            piece(row, &mut in_vault, &mut differences);
         }
-        let Some(prefix) = prefix else { continue };
+        let key = pieces.iter().find_map(|row| Some(&row.delivered.as_ref()?.key));
+        let lies_at = |prefix: &&String| prefix.ends_with(&format!("/{}/{}/", pass.source_id, pass.pass));
+        let prefix = match key.and_then(|key| key.rsplit_once('/')) {
+            Some((dir, _)) => format!("{dir}/"),
+            None => match unknown.keys().find(lies_at) {
+                Some(prefix) => prefix.clone(),
+                None => continue,
+            },
+        };
         let has_index = ["index.json.zst.gpg", "index.json.zst"]
             .iter()
-            .any(|end| in_vault.remove(&format!("{prefix}{end}")).is_some());
+            .any(|end| in_vault.remove(&*format!("{prefix}{end}")).is_some());
         if pass.ended.is_some() && !has_index {
             differences.push(Difference::NoIndex { key: format!("{prefix}index.json.zst") });
         }
         for end in ["tree.txt.xz.gpg", "tree.txt.xz"] {
-            in_vault.remove(&format!("{prefix}{end}"));
+            in_vault.remove(&*format!("{prefix}{end}"));
         }
-        is_known.insert(prefix, true);
+        if let Some(found) = unknown.remove(&prefix) {
+            ignore_under_way(found, pass, pieces, &mut in_vault);
+        }
     }
-    for (prefix, _) in is_known.iter().filter(|(_, is_known)| !**is_known) {
-        in_vault.retain(|key, _| !key.starts_with(prefix));
-        differences.push(Difference::UnknownPass { prefix: prefix.clone() });
+    for prefix in unknown.into_keys() {
+        in_vault.retain(|key, _| !key.starts_with(&prefix));
+        differences.push(Difference::UnknownPass { prefix });
     }
     differences.extend(in_vault.into_values().map(|listed| Difference::Unknown { key: listed.key.clone() }));
-    Ok(differences)
+    differences
 }
 
-fn piece(row: &PieceRow, in_vault: &mut BTreeMap<String, &Listed>, differences: &mut Vec<Difference>) {
-    if row.state != PieceState::Delivered {
-        // What is on its way may be there already, and is not told of before it is delivered.
-        let short = format!("/{}/{:06}", row.name().pass, row.name().seq);
-        in_vault.retain(|key, _| !key.contains(&short));
-        return;
+/// What is on its way may be there already, or was begun since the catalog was read, and is not told of.
+fn ignore_under_way(found: &FoundPass, pass: &PassRow, pieces: &[PieceRow], in_vault: &mut BTreeMap<&str, &Listed>) {
+    let delivered: BTreeMap<u32, bool> =
+        pieces.iter().map(|row| (row.packed.name.seq, row.state == PieceState::Delivered)).collect();
+    let last = delivered.keys().next_back().copied().unwrap_or(0);
+    for (seq, objects) in &found.pieces {
+        let is_under_way = match delivered.get(seq) {
+            Some(is_delivered) => !is_delivered,
+            None => pass.ended.is_none() && *seq > last,
+        };
+        if is_under_way {
+            for listed in objects.piece.iter().chain(&objects.manifest) {
+                in_vault.remove(listed.key.as_str());
+            }
+        }
     }
-    let (Some(sealed), Some(delivered)) = (&row.sealed, &row.delivered) else { return };
+}
+
+fn piece(row: &PieceRow, in_vault: &mut BTreeMap<&str, &Listed>, differences: &mut Vec<Difference>) {
+    let (PieceState::Delivered, Some(sealed), Some(delivered)) = (row.state, &row.sealed, &row.delivered) else {
+        return;
+    };
     for (key, size) in [(&delivered.key, sealed.size), (&delivered.manifest_key, sealed.manifest_size)] {
-        match in_vault.remove(key) {
+        match in_vault.remove(key.as_str()) {
             None => differences.push(Difference::Missing { key: key.clone() }),
             // A catalog that was made of an index does not know how long a manifest is.
             Some(listed) if size > 0 && listed.size != size => {

@@ -362,6 +362,11 @@ pub fn system_clock(clock: &Clock) -> encrypt::Clock {
     Arc::new(move || clock().into())
 }
 
+/// Whether a text looks like one of [`random_id`].
+pub fn is_random_id(text: &str) -> bool {
+    text.len() == 16 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+}
+
 /// 64 bits from the system's random numbers, in hex.
 pub fn random_id() -> String {
     let mut bytes = [0u8; 8];

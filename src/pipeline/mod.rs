@@ -44,7 +44,7 @@ mod summary;
 mod turns;
 
 pub use backoff::{Backoff, Limit};
-pub use context::{Clock, Failure, Wait, random_id};
+pub use context::{Clock, Failure, Wait, is_random_id, random_id};
 pub use described::{Described, described};
 pub use finish::{Ended, Finish};
 pub use forecast::{Forecast, Forecaster, Keep};

@@ -135,7 +135,7 @@ impl Bringing<'_> {
         let mut are_there = Vec::new();
         for piece in pieces {
             // Of one that cannot be read to its end nobody knows.
-            let manifest = self.manifests.at_hand(&piece.local_manifest, &piece.manifest_key);
+            let manifest = self.manifests.at_hand(&piece.local_manifest, &piece.manifest_key, &piece.object.key);
             are_there.push(manifest.filter(|manifest| unpacker.is_there(manifest).is_ok_and(|is| is)));
         }
         let missing = pieces.iter().zip(&are_there).filter(|(_, there)| there.is_none()).map(|(piece, _)| piece);
@@ -166,7 +166,7 @@ impl Bringing<'_> {
             passed.map_err(|source| RestoreError::Unpack { path: manifest.to_owned(), source })?;
             return Ok(Ok(()));
         }
-        let manifest = match self.manifests.of(&piece.local_manifest, &piece.manifest_key) {
+        let manifest = match self.manifests.of(&piece.local_manifest, &piece.manifest_key, &piece.object.key) {
             Err(err) if err.is_of_object() => Err(Chain(&err).to_string()),
             manifest => Ok(manifest?),
         };
@@ -176,13 +176,14 @@ impl Bringing<'_> {
             Err(BringError::Fetch(err)) if err.is_of_object() => {}
             ready => ready?,
         }
-        let began = Instant::now();
+        let (began, had) = (Instant::now(), std::fs::metadata(&file).map_or(0, |meta| meta.len()));
         let mut fetched = self.fetch(&piece.object, &file);
-        if matches!(fetched, Err(FetchError::Digest(_))) {
+        if matches!(fetched, Err(BringError::Fetch(FetchError::Digest(_)))) {
             // What came before an interruption may have been the part that is wrong.
             fetched = self.fetch(&piece.object, &file);
         }
-        ahead.fetched(piece.object.size, began.elapsed());
+        let came = if fetched.is_ok() { piece.object.size.saturating_sub(had) } else { 0 };
+        ahead.fetched(piece.object.size, (came, began.elapsed()));
         match fetched {
             Err(err) if err.is_of_object() => {
                 durable::remove(&file)?;
@@ -223,13 +224,19 @@ impl Bringing<'_> {
     fn derive(&self, piece: &Wanted, file: &Path, why: String) -> Result<PathBuf, RestoreError> {
         (self.tell)(News::Derived { key: &piece.object.key, why });
         let made = self.manifests.place(&piece.manifest_key);
-        derive(file, (&piece.name, &piece.first, piece.segment), self.manifests.opener, &made)?;
+        derive(file, piece, self.manifests.opener, &made)?;
         Ok(made)
     }
 
-    fn fetch(&self, object: &Object, file: &Path) -> Result<(), FetchError> {
+    /// A restore that is cancelled meanwhile keeps what came so far.
+    fn fetch(&self, object: &Object, file: &Path) -> Result<(), BringError> {
         (self.tell)(News::Fetching(&object.key));
         let came = |bytes| (self.tell)(News::Came(bytes));
-        self.manifests.runtime.block_on(fetch(&self.manifests.vault, object, file, &came))
+        self.manifests.runtime.block_on(async {
+            tokio::select! {
+                fetched = fetch(&self.manifests.vault, object, file, &came) => Ok(fetched?),
+                cancelled = self.thawing.cancelled() => Err(cancelled),
+            }
+        })
     }
 }

@@ -3,6 +3,7 @@
 //! members changed while they were read, and of which file a segment is a part.
 
 use super::{
+    bring::Wanted,
     content::hash_content,
     open::{RestoreError, form, with_clear},
     unpack::UnpackError,
@@ -18,7 +19,7 @@ use crate::{
     compress,
     durable::{self, at},
     encrypt::Opener,
-    name::{Compression, Encryption, PieceName},
+    name::{Compression, Encryption},
     path::SourcePath,
 };
 use std::{
@@ -29,15 +30,9 @@ use std::{
 
 /// Writes to `manifest` what the piece in `file` says of itself.
 ///
-/// `segment`: of which part of a file that is larger than a piece it is, where that is known. Without it the segments come
-/// back as files in a directory of the name of theirs.
-/// `first`: where the range of the piece begins, if that is known: directories above are told by another piece.
-pub fn derive(
-    file: &Path,
-    (name, first, segment): (&PieceName, &SourcePath, Option<SegmentRow>),
-    opener: Option<&Opener>,
-    manifest: &Path,
-) -> Result<(), RestoreError> {
+/// Of a piece that is not known to be a segment of a file, segments come back as files in a directory of the name of theirs;
+/// of one whose first path is known, directories above it are left to the piece that holds them.
+pub fn derive(file: &Path, piece: &Wanted, opener: Option<&Opener>, manifest: &Path) -> Result<(), RestoreError> {
     let (_, form) = form(file)?;
     let lines = manifest.with_extension("lines");
     durable::create_dir(manifest.parent().expect("a manifest lies in a directory"))?;
@@ -45,12 +40,12 @@ pub fn derive(
     let draft = durable::create(&lines)?;
     let members = with_clear(file, form, opener, |clear| {
         let mut out = BufWriter::new(&draft);
-        let count = members(clear, (first, segment), &mut out)
+        let count = members(clear, (&piece.first, piece.segment), &mut out)
             .map_err(|source| RestoreError::Unpack { path: file.to_owned(), source })?;
         out.flush().map_err(at("write", &lines))?;
         Ok(count)
     })?;
-    let head = head(name, members, form.compression);
+    let head = head(piece, members, form.compression);
     let draft_of = manifest.with_extension("derived");
     durable::remove(&draft_of)?;
     let made = durable::create(&draft_of)?;
@@ -119,16 +114,16 @@ fn line(found: &TarMember, sha256: Option<String>) -> Member {
     }
 }
 
-fn head(name: &PieceName, members: u64, compression: Compression) -> Head {
+fn head(piece: &Wanted, members: u64, compression: Compression) -> Head {
     Head {
         format: FORMAT_VERSION,
         program: concat!("archiver ", env!("CARGO_PKG_VERSION")).to_owned(),
         host: String::new(),
-        source: name.source.clone(),
+        source: piece.name.source.clone(),
         source_id: String::new(),
-        pass: name.pass,
-        seq: name.seq,
-        key: String::new(),
+        pass: piece.name.pass,
+        seq: piece.name.seq,
+        key: piece.object.key.to_string(),
         first: None,
         first_b64: None,
         last: None,

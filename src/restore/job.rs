@@ -34,6 +34,12 @@ pub struct Job {
     pub from_vault: bool,
     /// A unit of its own works on it.
     pub detached: bool,
+    /// What was asked for at another tier is to be made faster.
+    #[serde(default)]
+    pub hurry: bool,
+    /// Of the directory to which it goes, once that is there: another in its place may be a mount point without its disk.
+    #[serde(default)]
+    pub to_inode: Option<u64>,
     pub state: JobState,
     /// What it is at, or what came of it.
     pub phase: String,
@@ -100,7 +106,7 @@ impl Job {
 mod tests {
     use super::*;
 
-    const V1: &str = r#"{"version":"1","id":"20261126T120000Z-00ff","begun":"2026-11-26T12:00:00Z","source":"data","pass":"20261120T200000Z","paths":["a/b"],"patterns":["*.jpg"],"to":"/srv/back","tier":"bulk","days":7,"line":null,"overwrite":false,"cost":1.5,"from_vault":false,"detached":true,"state":"open","phase":"thawing","pieces":3,"pieces_done":1}"#;
+    const V1: &str = r#"{"version":"1","id":"20261126T120000Z-00ff","begun":"2026-11-26T12:00:00Z","source":"data","pass":"20261120T200000Z","paths":["a/b"],"patterns":["*.jpg"],"to":"/srv/back","tier":"bulk","days":7,"line":null,"overwrite":false,"cost":1.5,"from_vault":false,"detached":true,"hurry":false,"to_inode":7,"state":"open","phase":"thawing","pieces":3,"pieces_done":1}"#;
 
     #[test]
     fn version_1_is_read_and_written_as_it_is() {

@@ -21,7 +21,7 @@ use std::{
 use tokio::runtime::Handle;
 
 /// Longest manifest, index or listing that is fetched into memory, bytes.
-const LEN_MAX: u64 = 8 << 30;
+const LEN_MAX: u64 = 2 << 30;
 
 pub struct Manifests<'a> {
     pub vault: Arc<dyn Vault>,
@@ -32,23 +32,23 @@ pub struct Manifests<'a> {
 }
 
 impl Manifests<'_> {
-    /// Where the manifest of a piece can be read: `local`, if it is whole, or a copy of the one in the vault.
-    pub fn of(&self, local: &Path, key: &Key) -> Result<PathBuf, BringError> {
-        if let Some(manifest) = self.at_hand(local, key) {
+    /// Where the manifest `key` of the piece `of` can be read: `local`, if it is whole, or a copy of the one in the vault.
+    pub fn of(&self, local: &Path, key: &Key, of: &Key) -> Result<PathBuf, BringError> {
+        if let Some(manifest) = self.at_hand(local, key, of) {
             return Ok(manifest);
         }
         let kept = self.keep(key, &self.open(key)?)?;
-        if is_whole(&kept) {
+        if is_whole(&kept, of) {
             return Ok(kept);
         }
         durable::remove(&kept)?;
-        let damaged = io::ErrorKind::InvalidData.into();
+        let damaged = io::Error::new(io::ErrorKind::InvalidData, format!("it is not the manifest of {of}"));
         Err(RestoreError::Damaged { path: kept, source: damaged }.into())
     }
 
     /// The same, of one that need not be fetched.
-    pub fn at_hand(&self, local: &Path, key: &Key) -> Option<PathBuf> {
-        [local.to_owned(), self.place(key)].into_iter().find(|manifest| is_whole(manifest))
+    pub fn at_hand(&self, local: &Path, key: &Key, of: &Key) -> Option<PathBuf> {
+        [local.to_owned(), self.place(key)].into_iter().find(|manifest| is_whole(manifest, of))
     }
 
     /// Keeps a manifest that was opened. Gives where.
@@ -84,7 +84,7 @@ impl Manifests<'_> {
     }
 }
 
-/// Whether a manifest lies on this host and can be read to its end.
-fn is_whole(manifest: &Path) -> bool {
-    read_manifest(manifest).is_ok_and(|mut lines| lines.all(|line| line.is_ok()))
+/// Whether the manifest of this piece lies there, and can be read to its end.
+fn is_whole(manifest: &Path, of: &Key) -> bool {
+    read_manifest(manifest).is_ok_and(|mut lines| lines.head().key == of.as_str() && lines.all(|line| line.is_ok()))
 }

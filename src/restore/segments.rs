@@ -40,12 +40,16 @@ impl Unpacker<'_> {
         line: &Member,
         (path, segment): (&SourcePath, Segment),
     ) -> Result<(), Trouble> {
-        if segment.index == 1 {
+        if segment.index == 1 && self.growing.is_none() {
             let into = match self.target.there(path) {
                 Some(held) if !self.overwrite => Into::There(held),
                 _ => Into::New(self.target.unnamed(path)?),
             };
             self.growing = Some(Growing { path: path.clone(), into, next: 1, len: 0, hasher: Sha256::default() });
+        }
+        if self.growing.as_ref().is_some_and(|growing| segment.index < growing.next) {
+            // It came already, from a piece of the same.
+            return Ok(());
         }
         let Some(mut growing) = self.growing.take_if(|growing| growing.next == segment.index) else {
             return Err(Wrong::Missing.into());

@@ -9,7 +9,7 @@ use crate::{
     price::Tier,
     vault::{Cause, Key, Thaw, Vault, VaultError},
 };
-use std::{cell::Cell, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 use tokio::runtime::Handle;
 
 /// How often it is asked whether a piece has thawed: soon at first, then as often as makes sense for hours.
@@ -46,26 +46,25 @@ pub struct Ahead<'a> {
     /// How many of them were asked for, and how many bytes those have that were not fetched yet.
     asked: usize,
     waiting: u64,
-    fetched: Cell<(u64, Duration)>,
+    fetched: (u64, Duration),
 }
 
 impl<'a> Ahead<'a> {
     pub fn new(pieces: Vec<&'a Wanted>) -> Ahead<'a> {
-        Ahead { pieces, asked: 0, waiting: 0, fetched: Cell::default() }
+        Ahead { pieces, asked: 0, waiting: 0, fetched: (0, Duration::ZERO) }
     }
 
-    /// So many bytes were fetched in so much time.
-    pub fn fetched(&mut self, bytes: u64, took: Duration) {
-        self.waiting = self.waiting.saturating_sub(bytes);
-        let (all, time) = self.fetched.get();
-        self.fetched.set((all + bytes, time + took));
+    /// A piece of so many bytes was fetched, of which so many came over the line in so much time.
+    pub fn fetched(&mut self, size: u64, (came, took): (u64, Duration)) {
+        self.waiting = self.waiting.saturating_sub(size);
+        self.fetched = (self.fetched.0 + came, self.fetched.1 + took);
     }
 }
 
 impl Thawing<'_> {
     /// Asks for as many as make sense from here on.
     pub fn go_ahead(&self, ahead: &mut Ahead<'_>) -> Result<(), VaultError> {
-        let (bytes, took) = ahead.fetched.get();
+        let (bytes, took) = ahead.fetched;
         let measured = (took > MEASURED_AFTER).then(|| (bytes as f64 / took.as_secs_f64()) as u64);
         let most = self.at_once(measured);
         while let Some(piece) = ahead.pieces.get(ahead.asked) {
@@ -110,6 +109,16 @@ impl Thawing<'_> {
             left -= step;
         }
         Ok(())
+    }
+
+    /// When whoever asked does not want it any more.
+    pub async fn cancelled(&self) -> BringError {
+        loop {
+            tokio::time::sleep(LOOK_EVERY).await;
+            if let Err(cancelled) = self.go_on() {
+                return cancelled;
+            }
+        }
     }
 
     fn go_on(&self) -> Result<(), BringError> {

@@ -5,7 +5,7 @@ use crate::{
     cli::access::{self, Access},
     cli::json_line,
     path::SourcePath,
-    restore::{BringError, Bringing, Job, JobState, News, Outcome, Target, Thawing, Unpacker, Wrong},
+    restore::{BringError, Bringing, FetchError, Job, JobState, News, Outcome, Target, Thawing, Unpacker, Wrong},
     units::ByteSize,
 };
 use indicatif::{ProgressBar, ProgressStyle};
@@ -13,6 +13,7 @@ use serde_json::json;
 use std::{
     cell::{Cell, RefCell},
     io::{IsTerminal, stderr, stdout},
+    os::unix::fs::MetadataExt,
     time::{Duration, Instant},
 };
 
@@ -27,13 +28,13 @@ const INCOMPLETE: u8 = 3;
 pub struct Manner {
     pub quiet: bool,
     pub json: bool,
-    /// What was asked for more slowly is to be made faster.
-    pub hurry: bool,
 }
 
 /// Works on a job to its end. Gives the exit code.
-pub fn work(access: &Access, plan: &Plan, job: Job, jobs: &Jobs, manner: Manner) -> Result<u8, Failed> {
+pub fn work(access: &Access, plan: &Plan, mut job: Job, jobs: &Jobs, manner: Manner) -> Result<u8, Failed> {
     let target = Target::open(&job.to, job.overwrite).map_err(|err| Failed::other(&err))?;
+    job.to_inode = std::fs::metadata(&job.to).ok().map(|meta| meta.ino());
+    jobs.save(&job);
     let bar = bar(manner.quiet || manner.json, plan.bytes());
     let job = RefCell::new(job);
     let derived = Cell::new(0);
@@ -43,18 +44,18 @@ pub fn work(access: &Access, plan: &Plan, job: Job, jobs: &Jobs, manner: Manner)
     let (outcome, lost) = match done {
         Ok(done) => done,
         Err(failed) => {
-            if !jobs.is_cancelled(&job.id) {
-                job.phase.clone_from(&failed.what);
+            if let Some(failed) = &failed.record {
+                job.phase.clone_from(failed);
                 jobs.save(&job);
             }
-            return Err(failed);
+            return Err(failed.failed);
         }
     };
     tell(&outcome, (lost, derived.get()), manner.json)?;
     let is_complete = outcome.wrong == 0 && lost == 0 && plan.waiting == 0 && plan.unknown == 0;
     job.state = if is_complete { JobState::Complete } else { JobState::Incomplete };
     job.phase = text(&outcome);
-    job.pieces_done = job.pieces;
+    (job.pieces_done, job.hurry) = (job.pieces, false);
     jobs.save(&job);
     jobs.end(&access.settings, &job);
     Ok(if is_complete { 0 } else { INCOMPLETE })
@@ -83,7 +84,7 @@ fn bring(
     target: Target,
     (job, jobs, bar, derived): With<'_>,
     manner: Manner,
-) -> Result<(Outcome, u64), Failed> {
+) -> Result<(Outcome, u64), Ended> {
     let settings = &access.settings;
     let mut wrong = |path: &SourcePath, wrong: &Wrong| bar.suspend(|| tell_wrong(path, wrong, manner.json));
     let pace = Pace::default();
@@ -91,7 +92,7 @@ fn bring(
         bar.set_message(phase.clone());
         let mut job = job.borrow_mut();
         job.pieces_done += u64::from(is_next);
-        if job.phase != phase {
+        if job.phase != phase && !jobs.is_cancelled(&job.id) {
             job.phase = phase;
             pace.save(jobs, &job);
         }
@@ -108,10 +109,7 @@ fn bring(
         }
         News::Lost { key, why } => bar.suspend(|| eprintln!("archiver: {key}: {why}")),
     };
-    let (id, tier, days, line, overwrite) = {
-        let job = job.borrow();
-        (job.id.clone(), job.tier, job.days, job.line, job.overwrite)
-    };
+    let Job { id, tier, days, line, overwrite, hurry, .. } = job.borrow().clone();
     let is_cancelled = || jobs.is_cancelled(&id);
     let mut unpacker = Unpacker::new(target, &plan.selection, overwrite, &mut wrong);
     let manifests = access.manifests()?;
@@ -119,7 +117,7 @@ fn bring(
         vault: manifests.vault.clone(),
         runtime: manifests.runtime.clone(),
         tier,
-        hurry: manner.hurry,
+        hurry,
         days,
         line,
         is_cancelled: &is_cancelled,
@@ -137,15 +135,27 @@ fn bring(
     Ok((outcome, lost))
 }
 
-fn failed(err: &BringError, id: &str) -> Failed {
+/// How it failed, and what is recorded of that: nothing of a restore that is not ours any more, or not yet.
+struct Ended {
+    failed: Failed,
+    record: Option<String>,
+}
+
+impl From<Failed> for Ended {
+    fn from(failed: Failed) -> Ended {
+        Ended { record: Some(failed.what.clone()), failed }
+    }
+}
+
+fn failed(err: &BringError, id: &str) -> Ended {
     if matches!(err, BringError::Cancelled) {
-        return Failed::new(super::HELD, format!("The restore {id} was cancelled"));
+        let failed = Failed::new(super::HELD, format!("The restore {id} was cancelled"));
+        return Ended { failed, record: None };
     }
-    let failed = access::failed(err);
-    Failed {
-        what: format!("{}. `archiver restore --resume {id}`, or the same command, goes on from here", failed.what),
-        ..failed
-    }
+    let Failed { code, what } = access::failed(err);
+    let record = Some(what.clone()).filter(|_| !matches!(err, BringError::Fetch(FetchError::InUse(_))));
+    let what = format!("{what}. `archiver restore --resume {id}`, or the same command, goes on from here");
+    Ended { failed: Failed { code, what }, record }
 }
 
 fn bar(is_hidden: bool, bytes: u64) -> ProgressBar {

@@ -13,6 +13,7 @@ use crate::{
 use serde_json::json;
 use std::{
     io::{Write, stdout},
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     process::Command,
     time::{Duration, SystemTime},
@@ -85,32 +86,36 @@ pub fn state_from_vault(settings: &Settings) -> PathBuf {
     settings.restore.path.join(FROM_VAULT)
 }
 
-fn everywhere(settings: &Settings) -> Result<Vec<(Job, bool)>, Failed> {
+fn everywhere(settings: &Settings) -> Vec<Job> {
     let mut all = Vec::new();
     for from_vault in [false, true] {
-        all.extend(Jobs::of(settings, from_vault).all()?.into_iter().map(|job| (job, from_vault)));
+        match Jobs::of(settings, from_vault).all() {
+            Ok(jobs) => all.extend(jobs),
+            // Those of the other can be had all the same.
+            Err(failed) => eprintln!("archiver: Restores in one of the catalogs cannot be told: {}", failed.what),
+        }
     }
-    Ok(all)
+    all
 }
 
 /// The job of this id; without one the only one that is open.
 pub fn find(settings: &Settings, id: Option<&str>) -> Result<Job, Failed> {
-    let all = everywhere(settings)?;
+    let all = everywhere(settings);
     let Some(id) = id.filter(|id| !id.is_empty()) else {
-        let mut open = all.into_iter().map(|(job, _)| job).filter(|job| job.state == JobState::Open);
+        let mut open = all.into_iter().filter(|job| job.state == JobState::Open);
         return match (open.next(), open.next()) {
             (Some(job), None) => Ok(job),
             (None, _) => Err(Failed::usage("There is no restore to go on with; `archiver restore --list` lists all")),
             _ => Err(Failed::usage("Which restore? `archiver restore --list` lists them")),
         };
     };
-    let found = all.into_iter().map(|(job, _)| job).find(|job| job.id == id);
+    let found = all.into_iter().find(|job| job.id == id);
     found.ok_or_else(|| Failed::usage(format!("There is no restore {id:?}; `archiver restore --list` lists them")))
 }
 
 pub fn list(settings: &Settings, as_json: bool) -> Result<u8, Failed> {
     let mut out = stdout().lock();
-    for (job, _) in everywhere(settings)? {
+    for job in everywhere(settings) {
         if as_json {
             let paths = job.paths.iter().map(crate::path::SourcePath::display);
             let paths: Vec<_> = paths.chain(job.patterns.iter().cloned()).collect();
@@ -154,12 +159,45 @@ pub fn cancel(settings: &Settings, id: &str) -> Result<u8, Failed> {
     Ok(0)
 }
 
-/// Gives a job to its unit, now and at each boot until it is done.
-pub fn detach(config: &Path, job: &Job) -> Result<(), Failed> {
+/// Whether a unit can do what this command could.
+pub fn may_detach(config: &Path) -> Result<(), Failed> {
     if config != Path::new(crate::cli::CONFIG) {
         let what = format!("--detach: the unit reads {}, and not {}", crate::cli::CONFIG, config.display());
         return Err(Failed::usage(what));
     }
+    Ok(())
+}
+
+/// Lets the unit of a job go on with another record of it.
+pub fn restart(jobs: &Jobs, job: &Job) -> Result<(), Failed> {
+    // Else it would write its own over this one.
+    systemctl(&["stop", &unit(&job.id)])?;
+    jobs.record(job)?;
+    systemctl(&["start", "--no-block", &unit(&job.id)])
+}
+
+/// Whether this is the unit of a job.
+pub fn is_unit() -> bool {
+    std::env::var_os("ARCHIVER_RESTORE_UNIT").is_some()
+}
+
+/// That the directory of a job is still the one that it was: a mount point without its disk is another.
+pub fn check_target(job: &Job) -> Result<(), Failed> {
+    let found = std::fs::metadata(&job.to).ok().map(|meta| meta.ino());
+    match job.to_inode {
+        Some(inode) if found != Some(inode) => {
+            let what = format!(
+                "{:?} is not the directory that it was: is its disk mounted? To begin anew, `archiver restore --cancel {}`",
+                job.to, job.id
+            );
+            Err(Failed::new(crate::cli::HELD, what))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Gives a job to its unit, now and at each boot until it is done.
+pub fn detach(job: &Job) -> Result<(), Failed> {
     systemctl(&["enable", &unit(&job.id)])?;
     systemctl(&["start", "--no-block", &unit(&job.id)])
 }

@@ -80,7 +80,9 @@ pub struct Args {
     #[arg(long)]
     pub detach: bool,
     /// Go on with a restore; without its id with the only one that is not done
-    #[arg(long, value_name = "JOB", num_args = 0..=1, default_missing_value = "", conflicts_with_all = ["paths", "to", "list", "cancel"])]
+    #[arg(long, value_name = "JOB", num_args = 0..=1, default_missing_value = "", conflicts_with_all = [
+        "paths", "to", "list", "cancel", "source", "pass", "at", "days", "link", "from_vault", "overwrite", "detach", "wait",
+    ])]
     pub resume: Option<String>,
     /// List restores
     #[arg(long, conflicts_with_all = ["paths", "to", "cancel"])]
@@ -133,6 +135,9 @@ fn begin(args: &super::Args, mut access: Access, restore: &Args) -> Result<u8, F
         return Ok(0);
     }
     super::agree(restore.yes, "Go on?")?;
+    if restore.detach {
+        jobs::may_detach(&args.config)?;
+    }
     let Request { source, pass, paths, patterns, tier, days, line } = request;
     let to = restore.to.as_deref().ok_or_else(|| Failed::usage("--to DIR says where it goes"))?;
     let job = Job {
@@ -150,6 +155,8 @@ fn begin(args: &super::Args, mut access: Access, restore: &Args) -> Result<u8, F
         cost: plan.cost.as_ref().map(crate::price::Return::total),
         from_vault: restore.from_vault,
         detached: restore.detach,
+        hurry: false,
+        to_inode: None,
         state: JobState::Open,
         phase: "begun".to_owned(),
         pieces: plan.pieces.len() as u64,
@@ -157,12 +164,12 @@ fn begin(args: &super::Args, mut access: Access, restore: &Args) -> Result<u8, F
     };
     if restore.detach {
         jobs.record(&job)?;
-        jobs::detach(&args.config, &job)?;
+        jobs::detach(&job)?;
         println!("{}", job.id);
         return Ok(0);
     }
     jobs.save(&job);
-    bring::work(&access, &plan, job, &jobs, Manner { quiet: args.quiet, json: restore.json, hurry: false })
+    bring::work(&access, &plan, job, &jobs, Manner { quiet: args.quiet, json: restore.json })
 }
 
 fn resume(args: &super::Args, mut access: Access, restore: &Args, id: &str) -> Result<u8, Failed> {
@@ -191,14 +198,23 @@ fn resume(args: &super::Args, mut access: Access, restore: &Args, id: &str) -> R
     let catalog = super::catalog(&access.settings)?;
     let plan = Plan::make(&access, &catalog, &request)?;
     drop(catalog);
-    if hurry {
+    if hurry || restore.dry_run {
         plan.show(&access.settings, &request, restore.json)?;
-        check_budget(&access, &plan, restore.budget)?;
-        super::agree(restore.yes, "Make it faster for that?")?;
     }
+    check_budget(&access, &plan, restore.budget)?;
+    if restore.dry_run {
+        return Ok(0);
+    }
+    if hurry {
+        super::agree(restore.yes, "Make it faster for that?")?;
+        job.hurry = true;
+        if job.detached && !jobs::is_unit() {
+            return jobs::restart(&jobs, &job).map(|()| 0);
+        }
+    }
+    jobs::check_target(&job)?;
     (job.pieces, job.pieces_done) = (plan.pieces.len() as u64, 0);
-    jobs.save(&job);
-    bring::work(&access, &plan, job, &jobs, Manner { quiet: args.quiet, json: restore.json, hurry })
+    bring::work(&access, &plan, job, &jobs, Manner { quiet: args.quiet, json: restore.json })
 }
 
 fn request(catalog: &Catalog, access: &Access, restore: &Args) -> Result<Request, Failed> {
@@ -243,7 +259,15 @@ fn pass(catalog: &Catalog, source: &SourceName, restore: &Args) -> Result<PassId
     let in_time = || passes.iter().filter(|row| restore.at.is_none_or(|at| row.pass.started() <= at));
     // Of one that goes on only a part is there.
     match in_time().find(|row| row.ended.is_some()).or_else(|| in_time().next()) {
-        Some(row) => Ok(row.pass),
+        Some(row) => {
+            if let Some(newer) = in_time().next().filter(|newer| newer.pass > row.pass) {
+                let (pass, newer) = (row.pass, newer.pass);
+                eprintln!(
+                    "archiver: A newer pass, {newer}, is not complete: this is {pass}; --pass {newer} takes what there is of it"
+                );
+            }
+            Ok(row.pass)
+        }
         None => match (restore.at, passes.last()) {
             (Some(_), Some(first)) => {
                 Err(Failed::usage(format!("--at: the first pass of {source} began at {}", first.pass.started())))
@@ -260,17 +284,21 @@ fn make_catalog(access: &mut Access, host: Option<&str>) -> Result<(), Failed> {
     let contents = super::rebuild::listed(access)?;
     let hosts = super::rebuild::hosts(&contents, &access.settings, host)?;
     let (draft, file) = (state.join("catalog.sqlite.rebuilt"), state.join("catalog.sqlite"));
-    let before = if file.exists() { Catalog::open_read_only(&file)?.restores()? } else { Vec::new() };
     for told in super::rebuild::make(access, &contents, &hosts, (&state, &draft), Depth::Ranges)? {
         for finding in &told.findings {
             eprintln!("archiver: {finding}");
         }
     }
-    let made = Catalog::open(&draft)?;
-    for (job, record) in before {
-        made.save_restore(&job, &record)?;
+    // One that cannot be read any more is no loss but for the restores that it knew.
+    if let Ok(before) = Catalog::open_read_only(&file) {
+        let made = Catalog::open(&draft)?;
+        made.carry_over(&before)?;
+        made.close()?;
     }
-    drop(made);
+    // A log that was left would be played back into the new one.
+    for end in ["-wal", "-shm", "-journal"] {
+        crate::durable::remove(&state.join(format!("catalog.sqlite{end}")))?;
+    }
     crate::durable::rename(&draft, &file)?;
     access.settings.state = state;
     Ok(())
