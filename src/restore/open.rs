@@ -11,11 +11,14 @@ use crate::{
 };
 use std::{
     fs::File,
-    io::{self, Read, Write},
+    io::{self, BufReader, BufWriter, Read, Write},
     path::{Path, PathBuf},
     sync::mpsc::{Receiver, SyncSender, sync_channel},
     thread,
 };
+
+/// Clear bytes between decompressing and whoever takes them.
+const BUFFER_LEN: usize = 256 << 10;
 
 #[derive(Debug, thiserror::Error)]
 pub enum RestoreError {
@@ -62,10 +65,11 @@ pub fn open_object(file: &Path, opener: Option<&Opener>, to: &Path) -> Result<Pa
     let tmp = to.join(format!("{clear_name}.part"));
     durable::create_dir(to)?;
     durable::remove(&tmp)?;
-    let mut out = durable::create(&tmp)?;
+    let out = durable::create(&tmp)?;
     let written = with_clear(file, form, opener, |clear| {
-        io::copy(clear, &mut out).map_err(|source| RestoreError::Damaged { path: file.to_owned(), source })?;
-        Ok(())
+        let mut out = BufWriter::with_capacity(BUFFER_LEN, &out);
+        let copied = io::copy(clear, &mut out).and_then(|_| out.flush());
+        copied.map_err(|source| RestoreError::Damaged { path: file.to_owned(), source })
     });
     let published = written.and_then(|()| Ok(durable::publish_new(&out, &tmp, &dest)?));
     if let Err(err) = published {
@@ -136,7 +140,9 @@ fn decompress<T>(
     take: impl FnOnce(&mut dyn Read) -> Result<T, RestoreError>,
 ) -> Result<T, RestoreError> {
     let clear = compress::reader(method, input);
-    take(&mut clear.map_err(|source| RestoreError::Damaged { path: file.to_owned(), source })?)
+    let clear = clear.map_err(|source| RestoreError::Damaged { path: file.to_owned(), source })?;
+    // A tar of small files is read in blocks of 512 bytes.
+    take(&mut BufReader::with_capacity(BUFFER_LEN, clear))
 }
 
 struct PipeWriter(SyncSender<Vec<u8>>);
