@@ -59,7 +59,10 @@ pub fn copy(
         }
     }
     hash_zeros(hasher, size - at);
-    file.set_len(start + size).map_err(ContentError::Write)?;
+    if found.sparse.is_some() {
+        // It may end with a hole.
+        file.set_len(start + size).map_err(ContentError::Write)?;
+    }
     Ok((hex(hasher.clone()), written))
 }
 
