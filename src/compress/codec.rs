@@ -3,9 +3,9 @@
 //! The readers pass errors of what they read from on unchanged. What they find damaged is
 //! [`io::ErrorKind::InvalidData`], a missing end [`io::ErrorKind::UnexpectedEof`].
 
-use super::zst::WINDOW_LOG;
+use super::{plan, zst::WINDOW_LOG};
 use crate::name::Compression;
-use liblzma::stream::{Action, CONCATENATED, Check, MtStreamBuilder, Status, Stream};
+use liblzma::stream::{Action, Check, MtStreamBuilder, Status, Stream};
 use std::io::{self, Read, Write};
 use zstd::zstd_safe::{DCtx, DParameter, InBuffer, OutBuffer, get_error_name};
 
@@ -25,10 +25,10 @@ pub fn reader(method: Compression, input: impl Read + Send + 'static) -> io::Res
     })
 }
 
-/// Opens all that stock `xz -d` opens.
+/// Opens all that stock `xz -d` opens. Blocks that say their sizes, as all of ours do, are decoded side by side.
 pub fn xz_reader<R: Read>(input: R) -> io::Result<XzReader<R>> {
-    let make = || Stream::new_stream_decoder(DECODER_MEMORY, CONCATENATED);
-    XzReader::new(input, Box::new(make), false)
+    let (threads, memory) = plan::decoding();
+    XzReader::parallel(input, threads, memory)
 }
 
 /// Opens all that stock `zstd -d` opens, and larger windows.
@@ -94,39 +94,76 @@ impl<R: Read> Buffered<R> {
     }
 }
 
-type MakeStream = Box<dyn Fn() -> Result<Stream, liblzma::stream::Error> + Send>;
-
-/// Decodes `.xz`.
+/// Decodes `.xz`, blocks side by side: liblzma takes a whole block into memory for each thread, hands on what is decoded
+/// in the order of the blocks, and tells of damage only behind all that came before it. With too little memory it uses
+/// fewer threads, down to none. Dropping the reader ends the threads.
 pub struct XzReader<R> {
     input: Buffered<R>,
-    /// Makes the decoder of one stream, or of all.
-    make: MakeStream,
-    stream: Stream,
-    /// Every stream gets a decoder of its own, and nothing may stand between them.
+    threads: u32,
+    /// Bytes that decoding in parallel may take.
+    memory: u64,
+    /// Nothing may stand between streams, or behind them.
     is_strict: bool,
+    /// The decoder of one stream.
+    stream: Stream,
+    /// Behind the end of a stream.
+    is_between: bool,
+    /// Zeros that were skipped there.
+    padding: usize,
     is_done: bool,
 }
 
 impl<R: Read> XzReader<R> {
-    fn new(input: R, make: MakeStream, is_strict: bool) -> io::Result<XzReader<R>> {
-        let stream = make().map_err(xz_error)?;
-        Ok(XzReader { input: Buffered::new(input), make, stream, is_strict, is_done: false })
+    fn new(input: R, threads: u32, memory: u64, is_strict: bool) -> io::Result<XzReader<R>> {
+        let (input, stream) = (Buffered::new(input), stream_decoder(threads, memory)?);
+        Ok(XzReader { input, threads, memory, is_strict, stream, is_between: false, padding: 0, is_done: false })
     }
 
-    /// Decodes in parallel and refuses stream padding, which we never write.
-    pub(super) fn strict(input: R, threads: u32, memory: u64) -> io::Result<XzReader<R>> {
-        let make = move || {
-            let mut builder = MtStreamBuilder::new();
-            builder.threads(threads).memlimit_threading(memory).memlimit_stop(memory.max(DECODER_MEMORY));
-            builder.timeout_ms(100).decoder()
-        };
-        XzReader::new(input, Box::new(make), true)
+    pub(super) fn parallel(input: R, threads: u32, memory: u64) -> io::Result<XzReader<R>> {
+        XzReader::new(input, threads, memory, false)
     }
+
+    /// Refuses stream padding, which we never write.
+    pub(super) fn strict(input: R, threads: u32, memory: u64) -> io::Result<XzReader<R>> {
+        XzReader::new(input, threads, memory, true)
+    }
+
+    /// Whether another stream begins here.
+    fn begin(&mut self) -> io::Result<bool> {
+        loop {
+            self.input.want(1)?;
+            match self.input.left() {
+                [] if self.padding.is_multiple_of(4) => return Ok(false),
+                [0, ..] if !self.is_strict => {
+                    self.padding += 1;
+                    self.input.at += 1;
+                }
+                [_, ..] if self.padding.is_multiple_of(4) => break,
+                _ => return Err(damaged("What stands behind a stream is not four zeros, or a multiple")),
+            }
+        }
+        self.stream = stream_decoder(self.threads, self.memory)?;
+        (self.is_between, self.padding) = (false, 0);
+        Ok(true)
+    }
+}
+
+/// Waits for its threads at most so long before it asks for more input, milliseconds.
+const DECODER_PATIENCE: u32 = 100;
+
+fn stream_decoder(threads: u32, memory: u64) -> io::Result<Stream> {
+    let mut builder = MtStreamBuilder::new();
+    builder.threads(threads).memlimit_threading(memory).memlimit_stop(memory.max(DECODER_MEMORY));
+    builder.timeout_ms(DECODER_PATIENCE).decoder().map_err(xz_error)
 }
 
 impl<R: Read> Read for XzReader<R> {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         while !self.is_done && !out.is_empty() {
+            if self.is_between && !self.begin()? {
+                self.is_done = true;
+                break;
+            }
             self.input.want(1)?;
             let action = if self.input.is_over { Action::Finish } else { Action::Run };
             let (ins, outs) = (self.stream.total_in(), self.stream.total_out());
@@ -134,14 +171,7 @@ impl<R: Read> Read for XzReader<R> {
             self.input.at += (self.stream.total_in() - ins) as usize;
             let len = (self.stream.total_out() - outs) as usize;
             match status {
-                Status::StreamEnd if self.is_strict => {
-                    self.input.want(1)?;
-                    match self.input.left() {
-                        [] => self.is_done = true,
-                        _ => self.stream = (self.make)().map_err(xz_error)?,
-                    }
-                }
-                Status::StreamEnd => self.is_done = true,
+                Status::StreamEnd => self.is_between = true,
                 // No progress although all input was given and there was room.
                 Status::MemNeeded if self.input.is_over && len == 0 => return Err(cut_off()),
                 _ => {}

@@ -30,6 +30,8 @@ mod crew_tests;
 #[cfg(test)]
 mod damage_tests;
 #[cfg(test)]
+mod parallel_tests;
+#[cfg(test)]
 mod testing;
 #[cfg(test)]
 mod tests;

@@ -6,6 +6,8 @@ use std::{num::NonZero, thread};
 
 /// More would be a mistake, and is more than zstd can.
 pub const THREADS_MAX: u32 = 200;
+/// Most bytes of memory for decoding blocks side by side; of level 6, each takes at most 60 MiB.
+const DECODING_MEMORY_MAX: u64 = 1 << 30;
 
 /// See [`super::Compressor::check`].
 pub fn check(options: &Options) -> Result<(), CompressError> {
@@ -52,12 +54,22 @@ pub fn memory_needed(options: &Options) -> u64 {
 /// How many threads will be used; at least 1.
 pub fn threads(options: &Options) -> u32 {
     match options.threads {
-        0 => {
-            let cores = thread::available_parallelism().map_or(1, NonZero::get);
-            most_threads(options, u32::try_from(cores).unwrap_or(THREADS_MAX).min(THREADS_MAX)).max(1)
-        }
+        0 => most_threads(options, cores()).max(1),
         asked => asked,
     }
+}
+
+fn cores() -> u32 {
+    let cores = thread::available_parallelism().map_or(1, NonZero::get);
+    u32::try_from(cores).unwrap_or(THREADS_MAX).min(THREADS_MAX)
+}
+
+/// Threads that decode, and bytes of memory that they may take together: like stock xz at most a quarter of what the
+/// machine has.
+pub fn decoding() -> (u32, u64) {
+    let system = rustix::system::sysinfo();
+    let machine = system.totalram.saturating_mul(system.mem_unit.into());
+    (cores(), (machine / 4).min(DECODING_MEMORY_MAX))
 }
 
 /// The most threads up to `limit` that fit into the memory allowed; 0 when not even one does.

@@ -36,7 +36,10 @@ pub fn copy(
     hasher: &mut Sha256,
 ) -> Result<(String, u64), ContentError> {
     let copied = read(tar, found, hasher, |bytes, at| file.write_all_at(bytes, start + at))?;
-    file.set_len(start + found.size()).map_err(ContentError::Write)?;
+    if found.sparse.is_some() {
+        // It may end with a hole.
+        file.set_len(start + found.size()).map_err(ContentError::Write)?;
+    }
     Ok(copied)
 }
 

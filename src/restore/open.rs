@@ -11,11 +11,14 @@ use crate::{
 };
 use std::{
     fs::File,
-    io::{self, Read, Write},
+    io::{self, BufReader, BufWriter, Read, Write},
     path::{Path, PathBuf},
     sync::mpsc::{Receiver, SyncSender, sync_channel},
     thread,
 };
+
+/// Clear bytes between decompressing and whoever takes them.
+const BUFFER_LEN: usize = 256 << 10;
 
 #[derive(Debug, thiserror::Error)]
 pub enum RestoreError {
@@ -82,9 +85,11 @@ pub fn open_object(file: &Path, opener: Option<&Opener>, dest: &Path, came: &dyn
     let tmp = PathBuf::from(tmp);
     durable::create_dir(dest.parent().expect("what is made lies in a directory"))?;
     durable::remove(&tmp)?;
-    let mut out = durable::create(&tmp)?;
+    let out = durable::create(&tmp)?;
     let written = with_clear(file, form, opener, |clear| {
+        let mut out = BufWriter::with_capacity(BUFFER_LEN, &out);
         let copied = io::copy(&mut Counted { clear, came }, &mut out);
+        let copied = copied.and_then(|len| out.flush().map(|()| len));
         copied.map_err(|source| RestoreError::Damaged { path: file.to_owned(), source })
     });
     let published = written.and_then(|bytes| {
@@ -171,7 +176,9 @@ fn decompress<T>(
     take: impl FnOnce(&mut dyn Read) -> Result<T, RestoreError>,
 ) -> Result<T, RestoreError> {
     let clear = compress::reader(method, input);
-    take(&mut clear.map_err(|source| RestoreError::Damaged { path: file.to_owned(), source })?)
+    let clear = clear.map_err(|source| RestoreError::Damaged { path: file.to_owned(), source })?;
+    // A tar of small files is read in blocks of 512 bytes.
+    take(&mut BufReader::with_capacity(BUFFER_LEN, clear))
 }
 
 struct PipeWriter(SyncSender<Vec<u8>>);

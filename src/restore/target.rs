@@ -69,6 +69,8 @@ struct Above {
 pub struct Target {
     path: PathBuf,
     root: OwnedFd,
+    /// Open from the beginning, since what the system could not write is only told to who was there by then.
+    disk: OwnedFd,
     overwrite: bool,
     dresser: Dresser,
     above: Vec<Above>,
@@ -103,9 +105,13 @@ impl Target {
         check_proc().map_err(|errno| fail(errno.into()))?;
         std::fs::create_dir_all(path).map_err(fail)?;
         let root = retry_on_intr(|| rustix::fs::openat(CWD, path, PASSAGE, Mode::empty()));
+        let root = root.map_err(|errno| fail(errno.into()))?;
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let disk = retry_on_intr(|| rustix::fs::openat(&root, c".", flags, Mode::empty()));
         Ok(Target {
             path: path.to_owned(),
-            root: root.map_err(|errno| fail(errno.into()))?,
+            root,
+            disk: disk.map_err(|errno| fail(errno.into()))?,
             overwrite,
             dresser: Dresser { is_root: rustix::process::geteuid().is_root() },
             above: Vec::new(),
@@ -136,10 +142,7 @@ impl Target {
         while let Some(above) = self.above.pop() {
             self.complete(above, wrong);
         }
-        let fail = |source| self.failed(source);
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let dir = rustix::fs::openat(&self.root, c".", flags, Mode::empty()).map_err(|errno| fail(errno.into()))?;
-        rustix::fs::syncfs(dir).map_err(|errno| fail(errno.into()))
+        rustix::fs::syncfs(&self.disk).map_err(|errno| self.failed(errno.into()))
     }
 
     fn complete(&mut self, above: Above, wrong: &mut dyn FnMut(&SourcePath, Wrong)) {
@@ -263,9 +266,8 @@ impl Target {
 
     /// Gives a complete file its metadata and its name.
     pub fn name(&mut self, file: &Unnamed, path: &SourcePath, member: &TarMember) -> Placed {
-        let held = OwnedFd::from(file.file.try_clone().map_err(|err| Wrong::Cannot(err.to_string()))?);
-        let dressed = self.dresser.dress(&held, member);
-        self.link(&held, path)?;
+        let dressed = self.dresser.dress_file(&file.file, member);
+        self.link(&file.file, path)?;
         dressed
     }
 
@@ -294,7 +296,7 @@ impl Target {
     }
 
     /// Another name of what is held.
-    pub fn link(&mut self, held: &OwnedFd, path: &SourcePath) -> Placed {
+    pub fn link(&mut self, held: &impl AsFd, path: &SourcePath) -> Placed {
         let from = proc_path(held);
         self.make(path, |dir, name| rustix::fs::linkat(CWD, &*from, dir, name, AtFlags::SYMLINK_FOLLOW))
     }

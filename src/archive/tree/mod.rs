@@ -348,8 +348,8 @@ fn hold_in(dir: BorrowedFd<'_>, name: &[u8], entry: &Entry) -> Result<OwnedFd, O
 }
 
 /// The name under which the kernel opens again the very inode of a descriptor.
-pub fn proc_path(held: &OwnedFd) -> String {
-    format!("/proc/self/fd/{}", held.as_raw_fd())
+pub fn proc_path(held: &impl AsFd) -> String {
+    format!("/proc/self/fd/{}", held.as_fd().as_raw_fd())
 }
 
 /// Without procfs every file would look as if it had vanished.

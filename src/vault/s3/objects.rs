@@ -135,13 +135,20 @@ impl S3Vault {
                 object => object?,
             };
             let expected = object.content_length();
-            let bytes = object.body.collect().await.map_err(|err| Failure::NoAnswer {
-                call: Call::GET.name,
-                hint: ": it was cut off",
-                cause: Cause::Network,
-                source: err.into(),
-            })?;
-            let bytes = bytes.to_vec();
+            let mut bytes = Vec::with_capacity(expected.unwrap_or(0).clamp(0, len.min(64 << 20) as i64) as usize);
+            let mut body = object.body;
+            // Chunk by chunk: what the SDK collects it gives out byte by byte, which took longer than all the rest.
+            while let Some(chunk) = body.next().await {
+                bytes.extend_from_slice(&chunk.map_err(|err| Failure::NoAnswer {
+                    call: Call::GET.name,
+                    hint: ": it was cut off",
+                    cause: Cause::Network,
+                    source: err.into(),
+                })?);
+                if bytes.len() as u64 > len {
+                    break;
+                }
+            }
             if expected.is_some_and(|expected| expected != bytes.len() as i64) || bytes.len() as u64 > len {
                 return Err(Failure::Mismatch("The server sent other bytes than were asked for".into()));
             }
