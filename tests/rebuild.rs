@@ -110,6 +110,7 @@ fn a_catalog_is_made_anew_of_the_vault_alone_and_says_the_same() {
         assert_eq!(pieces(&world), before);
         assert_eq!(world.exceptions(), exceptions);
         assert_eq!(members("2"), second);
+        world.archiver(&["verify", "--vault", "--deep", "100", "--yes"]).expect(0);
         let (ran, to) = back(&world, "back", &[]);
         ran.expect(0);
         is_back(&world, &to);

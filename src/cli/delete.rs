@@ -21,7 +21,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use jiff::Timestamp;
 use serde_json::json;
 use std::{
-    io::{BufRead, IsTerminal, stderr, stdin, stdout},
+    io::{IsTerminal, stderr, stdout},
     path::PathBuf,
     sync::Arc,
 };
@@ -31,7 +31,6 @@ use tokio::runtime::{Builder, Runtime};
 const REFUSED: u8 = 1;
 const VAULT: u8 = 4;
 const STATE: u8 = 7;
-const HELD: u8 = 75;
 /// Keys that are named each; the rest is counted.
 const NAMED_MAX: usize = 20;
 
@@ -99,7 +98,7 @@ pub fn run(args: &super::Args, delete: &Args) -> Result<u8, Failed> {
         return Ok(0);
     }
     if !delete.yes {
-        agree()?;
+        super::agree(false, "Nothing brings it back. Delete it?")?;
     }
     let bar = bar(args.quiet || delete.json, plan.objects());
     let removal = runtime.block_on(plan.remove(&settings, &bar));
@@ -261,16 +260,6 @@ fn show_class(class: &ClassSum) {
              paid for all the same, {price}"
         );
     }
-}
-
-fn agree() -> Result<(), Failed> {
-    if !stdin().is_terminal() {
-        return Err(Failed::usage("There is no terminal to ask on; --yes says that it is meant"));
-    }
-    eprint!("Nothing brings it back. Delete it? [y/N] ");
-    let mut answer = String::new();
-    stdin().lock().read_line(&mut answer)?;
-    if matches!(answer.trim(), "y" | "Y" | "yes") { Ok(()) } else { Err(Failed::new(HELD, "Nothing was removed")) }
 }
 
 fn bar(is_hidden: bool, objects: u64) -> ProgressBar {

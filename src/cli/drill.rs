@@ -3,10 +3,10 @@
 //! does not have.
 
 use super::{
-    Failed,
+    Failed, HELD,
     access::Access,
     decrypt, json_line,
-    terms::{HELD, Offer, Terms},
+    terms::{Offer, Terms},
     verify::{INCOMPLETE, Report, checks, record},
 };
 use crate::{
@@ -91,8 +91,8 @@ fn of_vault(args: &super::Args, drill: &Args, report: &mut Report) -> Result<u8,
         }
         return Ok(0);
     }
-    let offer = Offer::of(std::slice::from_ref(&target), settings, &drill.terms);
-    offer.within_budget(settings, &drill.terms)?;
+    let offer = Offer::of(&[target.wanted.object.size], settings, drill.terms.tier.into(), drill.terms.days);
+    offer.within_budget(drill.terms.budget)?;
     let key = &target.wanted.object.key;
     let vault = access.vault()?;
     let listed = crate::verify::vault::ask(|| vault.list(key.as_str(), None, 1));

@@ -1,18 +1,30 @@
 //! What it takes and costs to have pieces out of the vault, before any of them is asked for.
 
-use super::{Failed, restore::Speed};
+use super::{Failed, HELD};
 use crate::{
     config::{Settings, VaultUrl},
     price::{Return, Stock, Tier},
     units::ByteSize,
     vault::s3,
-    verify::deep::Target,
 };
 use serde_json::{Value, json};
-use std::io::{BufRead, IsTerminal, stdin};
 
-/// Exit code of what is held, by a limit or by whoever was asked.
-pub const HELD: u8 = 75;
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+pub enum Speed {
+    /// Within 48 hours
+    Bulk,
+    /// Within 12 hours, for eight times as much
+    Standard,
+}
+
+impl From<Speed> for Tier {
+    fn from(speed: Speed) -> Tier {
+        match speed {
+            Speed::Bulk => Tier::Bulk,
+            Speed::Standard => Tier::Standard,
+        }
+    }
+}
 
 #[derive(Debug, clap::Args)]
 pub struct Terms {
@@ -30,18 +42,9 @@ pub struct Terms {
     pub yes: bool,
 }
 
-fn budget(text: &str) -> Result<f64, String> {
+pub fn budget(text: &str) -> Result<f64, String> {
     let amount = text.parse::<f64>().ok().filter(|amount| amount.is_finite() && *amount >= 0.0);
     amount.ok_or_else(|| "write an amount in dollars, like 12.50".to_owned())
-}
-
-impl Terms {
-    pub fn tier(&self) -> Tier {
-        match self.tier {
-            Speed::Bulk => Tier::Bulk,
-            Speed::Standard => Tier::Standard,
-        }
-    }
 }
 
 /// Pieces, and what they cost on these terms.
@@ -52,24 +55,23 @@ pub struct Offer {
     /// Until all of them can be read.
     pub hours: u32,
     pub cost: Option<Return>,
+    /// They are in a bucket.
+    is_s3: bool,
 }
 
 impl Offer {
-    pub fn of(pieces: &[Target], settings: &Settings, terms: &Terms) -> Offer {
-        let sizes = || pieces.iter().map(|piece| piece.wanted.object.size);
+    /// `sizes`: of the pieces.
+    pub fn of(sizes: &[u64], settings: &Settings, tier: Tier, days: u32) -> Offer {
         let is_s3 = matches!(settings.vault.url, VaultUrl::S3 { .. });
-        let stock = Stock { pieces: pieces.len() as u64, bytes: sizes().sum(), ..Stock::default() };
-        let prices = settings.prices.as_ref().filter(|_| is_s3 && !pieces.is_empty());
+        let stock = Stock { pieces: sizes.len() as u64, bytes: sizes.iter().sum(), ..Stock::default() };
+        let prices = settings.prices.as_ref().filter(|_| is_s3 && !sizes.is_empty());
         Offer {
             pieces: stock.pieces,
             bytes: stock.bytes,
-            largest: sizes().max().unwrap_or(0),
-            hours: match (is_s3 && s3::is_frozen(&settings.vault.storage_class), terms.tier()) {
-                (false, _) => 0,
-                (true, Tier::Bulk) => 48,
-                (true, Tier::Standard) => 12,
-            },
-            cost: prices.map(|prices| prices.restore(&stock, terms.tier(), terms.days)),
+            largest: sizes.iter().copied().max().unwrap_or(0),
+            hours: hours(settings, tier),
+            cost: prices.map(|prices| prices.restore(&stock, tier, days)),
+            is_s3,
         }
     }
 
@@ -97,13 +99,13 @@ impl Offer {
         text
     }
 
-    pub fn within_budget(&self, settings: &Settings, terms: &Terms) -> Result<(), Failed> {
-        let Some(budget) = terms.budget else { return Ok(()) };
+    pub fn within_budget(&self, budget: Option<f64>) -> Result<(), Failed> {
+        let Some(budget) = budget else { return Ok(()) };
         match &self.cost {
             Some(cost) if cost.total() > budget => {
                 Err(Failed::new(HELD, format!("It would cost {:.2} $, and --budget is {budget:.2} $", cost.total())))
             }
-            None if self.pieces > 0 && matches!(settings.vault.url, VaultUrl::S3 { .. }) => {
+            None if self.pieces > 0 && self.is_s3 => {
                 let why = "the configuration has no [prices] for this vault";
                 Err(Failed::usage(format!("--budget {budget}: {why}, so nobody knows what it would cost")))
             }
@@ -112,16 +114,17 @@ impl Offer {
     }
 
     /// Asks where money is involved.
-    pub fn agree(&self, settings: &Settings, terms: &Terms) -> Result<(), Failed> {
-        if terms.yes || self.pieces == 0 || !matches!(settings.vault.url, VaultUrl::S3 { .. }) {
-            return Ok(());
-        }
-        if !stdin().is_terminal() {
-            return Err(Failed::usage("There is no terminal to ask on; --yes says that it is meant"));
-        }
-        eprint!("Go on? [y/N] ");
-        let mut answer = String::new();
-        stdin().lock().read_line(&mut answer)?;
-        if matches!(answer.trim(), "y" | "Y" | "yes") { Ok(()) } else { Err(Failed::new(HELD, "Nothing was done")) }
+    pub fn agree(&self, yes: bool) -> Result<(), Failed> {
+        super::agree(yes || self.pieces == 0 || !self.is_s3, "Go on?")
+    }
+}
+
+/// Within how many hours what is frozen can be read.
+pub fn hours(settings: &Settings, tier: Tier) -> u32 {
+    let is_frozen = matches!(settings.vault.url, VaultUrl::S3 { .. }) && s3::is_frozen(&settings.vault.storage_class);
+    match (is_frozen, tier) {
+        (false, _) => 0,
+        (true, Tier::Bulk) => 48,
+        (true, Tier::Standard) => 12,
     }
 }

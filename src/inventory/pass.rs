@@ -13,7 +13,7 @@ use crate::{
     name::{Compression, PieceName, SourceName},
     pipeline::{described, is_kept, local_manifest},
     restore::{BringError, Manifests, RestoreError, patiently},
-    vault::Key,
+    vault::{Key, checksum::crc64},
 };
 use jiff::Timestamp;
 use std::{
@@ -194,7 +194,12 @@ impl Reading<'_> {
             told.findings.push(Finding::Stranger { key });
             return Ok(None);
         };
-        let place = Place { key: &key, manifest_key, manifest: objects.manifest.as_ref(), at: found.pass.started() };
+        let manifest = objects.manifest.as_ref();
+        let manifest_crc64 = match manifest.filter(|_| self.depth == Depth::All) {
+            Some(listed) => self.checksum(&listed.key)?,
+            None => 0,
+        };
+        let place = Place { key: &key, manifest_key, manifest, manifest_crc64, at: found.pass.started() };
         let mut why = "there is none".to_owned();
         if objects.manifest.is_some() && (self.depth == Depth::All || indexed.is_none()) {
             match self.by_manifest(&name, &place) {
@@ -220,6 +225,17 @@ impl Reading<'_> {
             told.findings.push(Finding::NoManifest { key: key.clone(), why, by });
         }
         Ok(Some((piece, None)))
+    }
+
+    /// As the vault says, or of the bytes where it does not say; 0 where it is gone.
+    fn checksum(&self, key: &Key) -> Result<u64, BringError> {
+        let Manifests { vault, runtime, .. } = self.manifests;
+        let Some(receipt) = runtime.block_on(patiently(|| vault.head(key)))? else { return Ok(0) };
+        let crc64 = match receipt.crc64 {
+            Some(crc64) => crc64,
+            None => crc64(&runtime.block_on(patiently(|| vault.get_range(key, 0, receipt.size)))?),
+        };
+        Ok(crc64.0)
     }
 
     fn by_manifest(&self, name: &PieceName, place: &Place<'_>) -> Result<(Adopted, Origin), BringError> {

@@ -16,6 +16,8 @@ pub struct Place<'a> {
     pub key: &'a Key,
     pub manifest_key: Key,
     pub manifest: Option<&'a Listed>,
+    /// CRC64NVME of the sealed manifest, where that was asked for.
+    pub manifest_crc64: u64,
     pub at: Timestamp,
 }
 
@@ -105,7 +107,7 @@ fn adopted(
         sha256,
         crc64,
         manifest_size: place.manifest.map_or(0, |listed| listed.size),
-        manifest_crc64: 0,
+        manifest_crc64: place.manifest_crc64,
         archived_read_back: row.archived,
     };
     let delivered =

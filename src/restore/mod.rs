@@ -26,5 +26,5 @@ pub use manifests::Manifests;
 pub use open::{Form, RestoreError, clear_name, form, open_object, with_clear};
 pub use selection::{Selection, is_in};
 pub use target::{Target, TargetError, Wrong};
-pub use thawing::Thawing;
+pub use thawing::{Ahead, Thawing};
 pub use unpack::{Outcome, Unpacker};

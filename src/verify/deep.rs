@@ -1,5 +1,5 @@
-//! Fetches pieces and proves them as whoever restores would find them, with the manifests that lie beside them: all are
-//! thawed at once, each is fetched when it can be read, proven to its last member, and removed again. Nothing is
+//! Fetches pieces and proves them as whoever restores would find them, with the manifests that lie beside them: they are
+//! thawed ahead, each is fetched when it can be read, proven to its last member, and removed again. Nothing is
 //! written but in the directory of restores.
 
 use super::{
@@ -11,9 +11,8 @@ use crate::{
     durable::{self, at},
     fate::Chain,
     name::PieceName,
-    price::Tier,
-    restore::{BringError, FetchError, Manifests, News, Object, Wanted, fetch, patiently},
-    vault::{Cause, Crc64, Key, KeyError, Thaw, VaultError, checksum::crc64},
+    restore::{Ahead, BringError, FetchError, Manifests, News, Object, Thawing, Wanted, fetch, patiently},
+    vault::{Cause, Crc64, KeyError, checksum::crc64},
 };
 use std::{
     fs::{self, File},
@@ -21,9 +20,6 @@ use std::{
     time::Duration,
 };
 
-/// How often it is asked whether a piece has thawed: soon at first, then as often as makes sense for hours.
-const POLL_FIRST: Duration = Duration::from_secs(1);
-const POLL_LONGEST: Duration = Duration::from_secs(300);
 /// Where the manifest of the piece lies that is being proven.
 const MANIFEST: &str = "verify.manifest";
 
@@ -52,8 +48,7 @@ pub struct Deep<'a> {
     pub staging: PathBuf,
     /// What it may hold, bytes.
     pub cap: u64,
-    pub tier: Tier,
-    pub days: u32,
+    pub thawing: Thawing<'a>,
     pub news: &'a dyn Fn(News<'_>),
 }
 
@@ -74,19 +69,16 @@ impl Deep<'_> {
         durable::create_dir(&self.staging)?;
         let lock = File::open(&self.staging).map_err(at("open", &self.staging))?;
         lock.try_lock().map_err(|_| FetchError::InUse(self.staging.clone()))?;
+        let mut ahead = Ahead::new(pieces.iter().map(|piece| &piece.wanted).collect());
         for piece in pieces {
-            match self.thaw(&piece.wanted.object.key) {
-                Err(err) if err.cause != Cause::Gone => return Err(err.into()),
-                _ => {}
-            }
-        }
-        for piece in pieces {
+            self.thawing.go_ahead(&mut ahead)?;
             let mut is_whole = true;
             let mut told = |finding: Finding| {
                 is_whole &= finding.verdict <= Verdict::Changed;
                 tell(piece, finding);
             };
             let proof = self.piece(piece, &mut told)?;
+            ahead.fetched(piece.wanted.object.size, (0, Duration::ZERO));
             if let Some(proof) = proof.filter(|_| is_whole) {
                 proven(piece, proof);
             }
@@ -125,12 +117,11 @@ impl Deep<'_> {
             }
         }
         let mut fetched = self.fetch(object, file);
-        if matches!(fetched, Err(FetchError::Digest(_))) {
+        if matches!(fetched, Err(BringError::Fetch(FetchError::Digest(_)))) {
             // What came before an interruption may have been the part that is wrong.
             fetched = self.fetch(object, file);
         }
         if let Err(err) = fetched {
-            let err = BringError::from(err);
             let Some(verdict) = trouble(&err) else { return Err(err) };
             tell(Finding::object(verdict, key, Chain(&err).to_string()));
             durable::remove(file)?;
@@ -154,6 +145,10 @@ impl Deep<'_> {
     fn manifest(&self, piece: &Target) -> Result<Vec<u8>, BringError> {
         let (key, vault) = (&piece.wanted.manifest_key, &self.manifests.vault);
         // A byte more than there should be shows that it is longer.
+        if piece.manifest_size == 0 {
+            // Of a catalog that was made of an index, which does not tell.
+            return self.manifests.open(key);
+        }
         let sealed = patiently(|| vault.get_range(key, 0, piece.manifest_size + 1));
         let sealed = self.manifests.runtime.block_on(sealed)?;
         if sealed.len() as u64 != piece.manifest_size {
@@ -166,20 +161,11 @@ impl Deep<'_> {
         self.manifests.open(key)
     }
 
-    fn thaw(&self, key: &Key) -> Result<Thaw, VaultError> {
-        self.manifests.runtime.block_on(patiently(|| self.manifests.vault.thaw(key, self.days, self.tier)))
-    }
-
-    fn fetch(&self, object: &Object, file: &Path) -> Result<(), FetchError> {
-        let mut wait = POLL_FIRST;
-        while self.thaw(&object.key)? != Thaw::Ready {
-            (self.news)(News::Thawing(&object.key));
-            self.manifests.runtime.block_on(async { tokio::time::sleep(wait).await });
-            wait = (wait * 2).min(POLL_LONGEST);
-        }
+    fn fetch(&self, object: &Object, file: &Path) -> Result<(), BringError> {
+        self.thawing.wait(&object.key)?;
         (self.news)(News::Fetching(&object.key));
         let came = |bytes| (self.news)(News::Came(bytes));
-        self.manifests.runtime.block_on(fetch(&self.manifests.vault, object, file, &came))
+        Ok(self.manifests.runtime.block_on(fetch(&self.manifests.vault, object, file, &came))?)
     }
 }
 

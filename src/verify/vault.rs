@@ -43,7 +43,7 @@ pub fn due(rows: &[PieceRow], has_ended: bool, class: &str) -> Result<Vec<Due>, 
             key: delivered.key.parse()?,
             seq: Some(row.packed.name.seq),
             size: Some(sealed.size),
-            crc64: Some(Crc64(sealed.crc64)),
+            crc64: known(sealed.crc64),
             sha256: Some(sealed.sha256.clone()),
             class: class.to_owned(),
             pieces: None,
@@ -51,8 +51,8 @@ pub fn due(rows: &[PieceRow], has_ended: bool, class: &str) -> Result<Vec<Due>, 
         due.push(Due {
             key: delivered.manifest_key.parse()?,
             seq: Some(row.packed.name.seq),
-            size: Some(sealed.manifest_size),
-            crc64: Some(Crc64(sealed.manifest_crc64)),
+            size: Some(sealed.manifest_size).filter(|size| *size > 0),
+            crc64: known(sealed.manifest_crc64),
             sha256: None,
             class: STANDARD.to_owned(),
             pieces: None,
@@ -75,6 +75,11 @@ pub fn due(rows: &[PieceRow], has_ended: bool, class: &str) -> Result<Vec<Due>, 
         }
     }
     Ok(due)
+}
+
+/// A catalog that was made of the vault may not know it.
+fn known(crc64: u64) -> Option<Crc64> {
+    Some(Crc64(crc64)).filter(|crc64| crc64.0 != 0)
 }
 
 /// What came of looking at them.

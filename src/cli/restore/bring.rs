@@ -35,7 +35,7 @@ pub fn work(access: &Access, plan: &Plan, mut job: Job, jobs: &Jobs, manner: Man
     let target = Target::open(&job.to, job.overwrite).map_err(|err| Failed::other(&err))?;
     job.to_inode = std::fs::metadata(&job.to).ok().map(|meta| meta.ino());
     jobs.save(&job);
-    let bar = bar(manner.quiet || manner.json, plan.bytes());
+    let bar = bar(manner.quiet || manner.json, plan.offer.bytes);
     let job = RefCell::new(job);
     let derived = Cell::new(0);
     let done = bring(access, plan, target, (&job, jobs, &bar, &derived), manner);
@@ -149,7 +149,7 @@ impl From<Failed> for Ended {
 
 fn failed(err: &BringError, id: &str) -> Ended {
     if matches!(err, BringError::Cancelled) {
-        let failed = Failed::new(super::HELD, format!("The restore {id} was cancelled"));
+        let failed = Failed::new(crate::cli::HELD, format!("The restore {id} was cancelled"));
         return Ended { failed, record: None };
     }
     let Failed { code, what } = access::failed(err);

@@ -6,10 +6,13 @@ mod bring;
 mod jobs;
 mod plan;
 
-use super::{Failed, HELD, access::Access};
+use super::{
+    Failed,
+    access::Access,
+    terms::{Speed, budget},
+};
 use crate::{
     catalog::Catalog,
-    config::VaultUrl,
     inventory::Depth,
     name::{PassId, SourceName},
     path::SourcePath,
@@ -22,14 +25,6 @@ use jiff::Timestamp;
 use jobs::Jobs;
 use plan::Plan;
 use std::{ffi::OsString, os::unix::ffi::OsStrExt, path::PathBuf};
-
-#[derive(Clone, Copy, Debug, clap::ValueEnum)]
-pub enum Speed {
-    /// Within 48 hours
-    Bulk,
-    /// Within 12 hours, for eight times as much
-    Standard,
-}
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -130,7 +125,7 @@ fn begin(args: &super::Args, mut access: Access, restore: &Args) -> Result<u8, F
     let plan = Plan::make(&access, &catalog, &request)?;
     drop(catalog);
     plan.show(settings, &request, restore.json)?;
-    check_budget(&access, &plan, restore.budget)?;
+    plan.offer.within_budget(restore.budget)?;
     if restore.dry_run {
         return Ok(0);
     }
@@ -152,7 +147,7 @@ fn begin(args: &super::Args, mut access: Access, restore: &Args) -> Result<u8, F
         days,
         line,
         overwrite: restore.overwrite,
-        cost: plan.cost.as_ref().map(crate::price::Return::total),
+        cost: plan.offer.cost.as_ref().map(crate::price::Return::total),
         from_vault: restore.from_vault,
         detached: restore.detach,
         hurry: false,
@@ -201,7 +196,7 @@ fn resume(args: &super::Args, mut access: Access, restore: &Args, id: &str) -> R
     if hurry || restore.dry_run {
         plan.show(&access.settings, &request, restore.json)?;
     }
-    check_budget(&access, &plan, restore.budget)?;
+    plan.offer.within_budget(restore.budget)?;
     if restore.dry_run {
         return Ok(0);
     }
@@ -232,10 +227,7 @@ fn request(catalog: &Catalog, access: &Access, restore: &Args) -> Result<Request
             patterns.push(pattern.to_owned());
         }
     }
-    let tier = match restore.tier {
-        Some(Speed::Standard) => Tier::Standard,
-        Some(Speed::Bulk) | None => Tier::Bulk,
-    };
+    let tier = restore.tier.map_or(Tier::Bulk, Tier::from);
     Ok(Request { source, pass, paths, patterns, tier, days: restore.days, line: restore.link.map(|link| link.0) })
 }
 
@@ -302,25 +294,6 @@ fn make_catalog(access: &mut Access, host: Option<&str>) -> Result<(), Failed> {
     crate::durable::rename(&draft, &file)?;
     access.settings.state = state;
     Ok(())
-}
-
-fn check_budget(access: &Access, plan: &Plan, budget: Option<f64>) -> Result<(), Failed> {
-    let Some(budget) = budget else { return Ok(()) };
-    match plan.cost {
-        Some(cost) if cost.total() > budget => {
-            Err(Failed::new(HELD, format!("It would cost {:.2} $, and --budget is {budget:.2} $", cost.total())))
-        }
-        None if matches!(access.settings.vault.url, VaultUrl::S3 { .. }) => {
-            let why = "the configuration has no [prices] for this vault";
-            Err(Failed::usage(format!("--budget {budget}: {why}, so nobody knows what it would cost")))
-        }
-        _ => Ok(()),
-    }
-}
-
-fn budget(text: &str) -> Result<f64, String> {
-    let amount = text.parse::<f64>().ok().filter(|amount| amount.is_finite() && *amount >= 0.0);
-    amount.ok_or_else(|| "write an amount in dollars, like 12.50".to_owned())
 }
 
 /// A day means its end.

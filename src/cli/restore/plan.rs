@@ -4,14 +4,19 @@ use super::Request;
 use crate::{
     archive::{entry::Kind, manifest::note},
     catalog::{Catalog, PieceRow, PieceState},
-    cli::{Failed, access::Access, json_line, members::each_member},
-    config::{Settings, VaultUrl},
+    cli::{
+        Failed,
+        access::Access,
+        json_line,
+        members::each_member,
+        terms::{Offer, hours},
+    },
+    config::Settings,
     glob::Glob,
     path::SourcePath,
-    price::{Return, Stock, Tier},
+    price::Tier,
     restore::{Selection, Wanted, is_in},
     units::{ByteSize, Seconds},
-    vault::s3,
 };
 use serde_json::json;
 use std::{collections::BTreeMap, io::stdout, ops::ControlFlow};
@@ -26,7 +31,7 @@ pub struct Plan {
     pub waiting: u64,
     /// Paths of which nothing was archived.
     pub unknown: u64,
-    pub cost: Option<Return>,
+    pub offer: Offer,
 }
 
 impl Plan {
@@ -64,68 +69,33 @@ impl Plan {
         if waiting > 0 {
             eprintln!("archiver: {waiting} pieces of it are not in the vault yet, and do not come back");
         }
-        let is_s3 = matches!(settings.vault.url, VaultUrl::S3 { .. });
-        let bytes = pieces.iter().map(|piece| piece.object.size).sum();
-        let stock = Stock { pieces: pieces.len() as u64, bytes, ..Stock::default() };
-        let prices = settings.prices.as_ref().filter(|_| is_s3);
-        let cost = prices.map(|prices| prices.restore(&stock, request.tier, request.days));
-        Ok(Plan { selection, pieces, waiting, unknown, cost })
-    }
-
-    pub fn bytes(&self) -> u64 {
-        self.pieces.iter().map(|piece| piece.object.size).sum()
+        let sizes: Vec<u64> = pieces.iter().map(|piece| piece.object.size).collect();
+        let offer = Offer::of(&sizes, settings, request.tier, request.days);
+        Ok(Plan { selection, pieces, waiting, unknown, offer })
     }
 
     pub fn show(&self, settings: &Settings, request: &Request, as_json: bool) -> Result<(), Failed> {
-        let largest = self.pieces.iter().map(|piece| piece.object.size).max().unwrap_or(0);
-        let hours = hours(settings, request.tier);
-        let fetching = request.line.filter(|line| *line > 0).map(|line| self.bytes() / line);
+        let offer = &self.offer;
+        let fetching = request.line.filter(|line| *line > 0).map(|line| offer.bytes / line);
         if as_json {
             let keys: Vec<_> = self.pieces.iter().map(|piece| piece.object.key.as_str()).collect();
-            let of_tier =
-                json!({ "bulk": self::hours(settings, Tier::Bulk), "standard": self::hours(settings, Tier::Standard) });
+            let of_tier = json!({ "bulk": hours(settings, Tier::Bulk), "standard": hours(settings, Tier::Standard) });
             let plan = json!({
-                "source": request.source.as_str(), "pass": request.pass.to_string(), "pieces": keys, "bytes": self.bytes(),
-                "largest": largest, "thaw_hours": hours, "thaw_hours_of": of_tier, "fetch_seconds": fetching, "cost": self.cost,
-                "waiting": self.waiting, "unknown": self.unknown,
+                "source": request.source.as_str(), "pass": request.pass.to_string(), "pieces": keys, "bytes": offer.bytes,
+                "largest": offer.largest, "thaw_hours": offer.hours, "thaw_hours_of": of_tier, "fetch_seconds": fetching,
+                "cost": offer.cost, "waiting": self.waiting, "unknown": self.unknown,
             });
             return json_line(&mut stdout(), &json!({ "plan": plan }));
         }
-        eprintln!(
-            "{} pieces of the pass {} of {}, {} to fetch, one at a time; the largest takes {} of {:?}",
-            self.pieces.len(),
-            request.pass,
-            request.source,
-            ByteSize(self.bytes()),
-            ByteSize(largest),
-            settings.restore.path
-        );
-        if hours > 0 {
-            eprintln!("They can be read within {hours} hours, and are kept readable for {} days", request.days);
+        eprintln!("{} {}: {}", request.source, request.pass, offer.text());
+        eprintln!("One at a time; the largest takes {} of {:?}", ByteSize(offer.largest), settings.restore.path);
+        if offer.hours > 0 {
+            eprintln!("What was thawed is kept readable for {} days", request.days);
         }
         if let Some(seconds) = fetching {
-            eprintln!("Fetching them takes {}", Seconds(seconds));
-        }
-        if let Some(cost) = &self.cost {
-            eprintln!(
-                "About {:.2} $: {:.2} to thaw, {:.2} for the copies, {:.2} for what leaves the region",
-                cost.total(),
-                cost.thaw,
-                cost.copies,
-                cost.egress
-            );
+            eprintln!("Fetching takes {}", Seconds(seconds));
         }
         Ok(())
-    }
-}
-
-/// Within how many hours what is frozen can be read.
-fn hours(settings: &Settings, tier: Tier) -> u32 {
-    let is_frozen = matches!(settings.vault.url, VaultUrl::S3 { .. }) && s3::is_frozen(&settings.vault.storage_class);
-    match (is_frozen, tier) {
-        (false, _) => 0,
-        (true, Tier::Bulk) => 48,
-        (true, Tier::Standard) => 12,
     }
 }
 

@@ -19,7 +19,7 @@ use crate::{
     daemon::{self, Run},
     fate::Trouble,
     name::PassId,
-    restore::News,
+    restore::{News, Thawing},
     units::ByteSize,
     upload::chance,
     verify::{
@@ -51,7 +51,7 @@ pub fn plan(scope: &Scope<'_>, count: usize, verify: &Args, report: &mut Report)
     rows.sort_by_cached_key(|row| (opened.get(&row.packed.name.seq).copied(), chance()));
     rows.truncate(count);
     rows.sort_by_cached_key(|row| (row.packed.first.order_key(), row.packed.name.seq));
-    let offer = Offer::of(&targets(&rows, scope.settings())?, scope.settings(), &verify.terms);
+    let offer = offer(&targets(&rows, scope.settings())?, scope.settings(), &verify.terms);
     if verify.json {
         let mut plan = offer.json();
         plan["keys"] = rows.iter().filter_map(|row| Some(row.delivered.as_ref()?.key.clone())).collect();
@@ -59,9 +59,9 @@ pub fn plan(scope: &Scope<'_>, count: usize, verify: &Args, report: &mut Report)
     } else if !report.quiet {
         eprintln!("{}", offer.text());
     }
-    offer.within_budget(scope.settings(), &verify.terms)?;
+    offer.within_budget(verify.terms.budget)?;
     if !verify.dry_run {
-        offer.agree(scope.settings(), &verify.terms)?;
+        offer.agree(verify.terms.yes)?;
     }
     Ok(rows)
 }
@@ -90,6 +90,11 @@ pub fn deep(scope: &Scope<'_>, rows: &[PieceRow], terms: &Terms, report: &mut Re
     Ok(())
 }
 
+fn offer(targets: &[Target], settings: &Settings, terms: &Terms) -> Offer {
+    let sizes: Vec<u64> = targets.iter().map(|target| target.wanted.object.size).collect();
+    Offer::of(&sizes, settings, terms.tier.into(), terms.days)
+}
+
 /// Has them out of the vault, one after the other.
 pub fn prove_targets(
     access: &Access,
@@ -105,13 +110,22 @@ pub fn prove_targets(
         access.runtime.block_on(head).map_err(|err| Failed::of(&err))?;
     }
     let bar = report.bar.clone();
+    let news = |news: News<'_>| show(&bar, &news);
     let deep = Deep {
         manifests: access.manifests()?,
         staging: access.settings.restore.path.clone(),
         cap: access.settings.restore.cap.0,
-        tier: terms.tier(),
-        days: terms.days,
-        news: &|news| show(&bar, &news),
+        thawing: Thawing {
+            vault: vault.clone(),
+            runtime: access.runtime.handle().clone(),
+            tier: terms.tier.into(),
+            hurry: false,
+            days: terms.days,
+            line: None,
+            is_cancelled: &|| false,
+            tell: &news,
+        },
+        news: &news,
     };
     let mut tell = |piece: &Target, finding: Finding| report.tell(Some(&piece.name.short()), &finding);
     deep.run(pieces, &mut tell, proven).map_err(|err| {
