@@ -60,7 +60,7 @@ pub struct Opener(Keys);
 
 enum Keys {
     Passphrase(Secret),
-    SecretKeys(Vec<SecretKey>),
+    Secret(Vec<SecretKey>),
     Agent,
 }
 
@@ -69,7 +69,7 @@ impl Opener {
     pub fn open(unlock: &Unlock) -> Result<Opener, KeyError> {
         Ok(Opener(match unlock {
             Unlock::Passphrase(secret) => Keys::Passphrase(secret.clone()),
-            Unlock::SecretKey { file, password } => Keys::SecretKeys(secret_keys(file, password.as_ref())?),
+            Unlock::SecretKey { file, password } => Keys::Secret(secret_keys(file, password.as_ref())?),
             Unlock::Agent => Keys::Agent,
         }))
     }
@@ -78,7 +78,7 @@ impl Opener {
     pub fn decrypt(&self, input: &mut (dyn Read + Send), output: &mut (dyn Write + Send)) -> Result<(), EncryptError> {
         let opening = match &self.0 {
             Keys::Passphrase(secret) => Opening::Passphrase(secret),
-            Keys::SecretKeys(keys) => Opening::SecretKeys(keys),
+            Keys::Secret(keys) => Opening::SecretKeys(keys),
             Keys::Agent => return agent::decrypt(input, output),
         };
         unseal(opening, &mut Input::new(input), &mut Output::new(output))

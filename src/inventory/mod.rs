@@ -6,6 +6,7 @@
 
 mod finding;
 mod listing;
+mod open_pass;
 mod pass;
 mod row;
 mod sync;
