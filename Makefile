@@ -4,7 +4,8 @@
 # make deps            what these need: Debian packages, and servers for tests; the others call it
 # make install         DESTDIR= PREFIX=/usr BINARY=
 # make deb             a Debian package, in target/debian
-# make bench           ratios to tar | xz | gpg, to zstd and to restic, and of an upload to aws, s5cmd and rclone
+# make bench           ratios to tar | xz | gpg, to zstd and to restic, of an upload to aws, s5cmd and rclone, and of
+#                      bringing back to gpg | xz | tar and to aws
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
@@ -75,6 +76,7 @@ faults: deps
 bench: build
 	benches/speed.sh
 	benches/upload.sh
+	benches/restore.sh
 	benches/scale.sh --quick
 
 # Builds only where nothing is built yet, so that root needs no Rust: `make build && sudo make install`.

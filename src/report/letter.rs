@@ -14,7 +14,7 @@ pub(super) const TEXT_MAX: usize = 4000;
 /// Most lines that one happening may fill: a configuration can be wrong in every one of its own.
 const LINES_MAX: usize = 100;
 
-/// What is told together: at most one mail per kind goes out in the time of one digest.
+/// What is told together: at most one mail per kind goes out in the time of one digest. Stands as a text in files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub enum MailKind {
@@ -25,7 +25,6 @@ pub enum MailKind {
     Silence,
 }
 
-/// As it stands in files.
 impl From<MailKind> for String {
     fn from(kind: MailKind) -> String {
         match kind {

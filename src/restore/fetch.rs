@@ -23,7 +23,7 @@ use tokio::task::JoinSet;
 /// Bytes that are asked for at once.
 const RANGE_LEN: u64 = 8 << 20;
 /// Ranges under way.
-const RANGES: u64 = 4;
+const RANGES: u64 = 8;
 
 #[derive(Debug, thiserror::Error)]
 pub enum FetchError {
