@@ -1,7 +1,7 @@
 //! `archiver find`: which piece holds what is looked for. Pieces are runs of an ordered walk, so only manifests of
 //! those are read that can hold something below the plain beginning of a pattern, and only as far as it can come.
 
-use super::{Failed, access::Access, json_line, members::each_member};
+use super::{Failed, access::Access, json_line, members::each_member_until};
 use crate::{
     archive::manifest::{Member, member_name, note, split},
     catalog::{Catalog, PieceRow, PieceState},
@@ -112,7 +112,7 @@ fn in_piece(access: &Access, row: &PieceRow, globs: &[Glob], find: &Args, out: &
     let is_behind = |path: &SourcePath| {
         reach.iter().all(|(prefix, is_one_path)| path > prefix && (*is_one_path || !path.is_within(prefix)))
     };
-    each_member(access, row, |member| {
+    each_member_until(access, row, |member| {
         let Some(path) = member.source_path() else { return Ok(ControlFlow::Continue(())) };
         if is_behind(&path) {
             return Ok(ControlFlow::Break(()));
