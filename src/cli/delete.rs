@@ -208,6 +208,10 @@ impl Plan {
                 true => eprintln!("All of {of}: {count} pieces"),
                 false => eprintln!("{count} pieces of {of}; its index in the vault still names them"),
             }
+            let segments = pieces.iter().filter(|row| row.packed.segment.is_some()).count();
+            if !is_whole && segments > 0 {
+                eprintln!("  {segments} of them are parts of larger files, which cannot be made whole without them");
+            }
         }
         self.classes.iter().for_each(show_class);
         Ok(())

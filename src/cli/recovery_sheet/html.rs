@@ -8,6 +8,9 @@ use super::{
 };
 use qrcode::{EcLevel, QrCode, render::svg};
 
+/// Bytes in one code.
+const CODE_LEN_MAX: usize = 1_500;
+
 const STYLE: &str = "body { font: 10pt/1.35 serif; max-width: 18cm; margin: 1cm auto; } h1 { font-size: 15pt; } \
                      h2 { font-size: 12pt; margin: 1.2em 0 .3em; } p { margin: .2em 0; } \
                      pre { font: 8pt/1.3 monospace; white-space: pre-wrap; border-left: 2pt solid #999; padding-left: 6pt; } \
@@ -30,9 +33,9 @@ pub fn page(facts: &Facts) -> Result<String, Failed> {
         body.push_str(&format!("<section><p>{what}:</p>\n<pre>{script}</pre></section>\n"));
     }
     body.push_str("<h2>The same as QR codes</h2>\n");
-    body.push_str(&figure("Where it is, and what opens it", &whereabouts(facts))?);
+    body.push_str(&figures("Where it is, and what opens it", &whereabouts(facts))?);
     for paragraph in &facts.commands {
-        body.push_str(&figure(paragraph.what, &paragraph.script)?);
+        body.push_str(&figures(paragraph.what, &paragraph.script)?);
     }
     let title = escaped(&format!("Recovery of {}", facts.host));
     Ok(format!(
@@ -51,6 +54,27 @@ fn whereabouts(facts: &Facts) -> String {
     lines.join("\n")
 }
 
+/// One code, or several where it would become too fine to be read from paper.
+fn figures(what: &str, text: &str) -> Result<String, Failed> {
+    let parts = parts(text);
+    let count = parts.len();
+    let named = |at: usize| if count == 1 { what.to_owned() } else { format!("{what} ({} of {count})", at + 1) };
+    parts.iter().enumerate().map(|(at, part)| figure(&named(at), part)).collect()
+}
+
+/// The text in parts of whole lines, each no longer than one code; a line that is longer is one of its own.
+fn parts(text: &str) -> Vec<String> {
+    let mut parts = vec![String::new()];
+    for line in text.lines() {
+        match parts.last_mut() {
+            Some(part) if part.is_empty() => part.push_str(line),
+            Some(part) if part.len() + 1 + line.len() <= CODE_LEN_MAX => part.extend(["\n", line]),
+            _ => parts.push(line.to_owned()),
+        }
+    }
+    parts
+}
+
 fn figure(what: &str, text: &str) -> Result<String, Failed> {
     // As much correction as fits; the least of it still repairs 7 %.
     let levels = [EcLevel::M, EcLevel::L];
@@ -65,4 +89,24 @@ fn figure(what: &str, text: &str) -> Result<String, Failed> {
 
 fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_too_long_for_one_code_becomes_several_of_whole_lines() {
+        let lines: Vec<String> = (0..200).map(|n| format!("# source={n:04} {}", "x".repeat(n % 90))).collect();
+        let text = lines.join("\n");
+        let parts = parts(&text);
+        assert!(parts.len() > 5 && parts.iter().all(|part| part.len() <= CODE_LEN_MAX), "{}", parts.len());
+        assert_eq!(parts.join("\n"), text);
+        let page = figures("names", &text).unwrap();
+        assert_eq!(page.matches("<svg ").count(), parts.len());
+        assert!(page.contains(&format!("names ({} of {})", parts.len(), parts.len())));
+        assert_eq!(figures("names", "short").unwrap().matches("<figcaption>names</figcaption>").count(), 1);
+        let longest = figures("names", &"x".repeat(4_000)).unwrap_err();
+        assert!(longest.what.contains("too many"), "{}", longest.what);
+    }
 }
