@@ -163,7 +163,6 @@ fn begin(args: &super::Args, mut access: Access, restore: &Args) -> Result<u8, F
         println!("{}", job.id);
         return Ok(0);
     }
-    jobs.save(&job);
     bring::work(&access, &plan, job, &jobs, Manner { quiet: args.quiet, json: restore.json })
 }
 
