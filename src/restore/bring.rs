@@ -171,9 +171,9 @@ impl Bringing<'_> {
             manifest => Ok(manifest?),
         };
         let (key, file) = (&piece.object.key, self.staging.join(piece.object.key.as_str()));
-        // What is gone is told when it is fetched.
+        // What is gone, or refused, is told when it is fetched.
         match self.thawing.wait(key) {
-            Err(BringError::Fetch(err)) if err.is_of_object() => {}
+            Err(err) if ahead.is_of_object(&err) => {}
             ready => ready?,
         }
         let (began, had) = (Instant::now(), std::fs::metadata(&file).map_or(0, |meta| meta.len()));
@@ -185,7 +185,7 @@ impl Bringing<'_> {
         let came = if fetched.is_ok() { piece.object.size.saturating_sub(had) } else { 0 };
         ahead.fetched(piece.object.size, (came, began.elapsed()));
         match fetched {
-            Err(err) if err.is_of_object() => {
+            Err(err) if ahead.is_of_object(&err) => {
                 durable::remove(&file)?;
                 if let Ok(manifest) = &manifest {
                     let lost = unpacker.lost(manifest);

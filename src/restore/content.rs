@@ -137,3 +137,37 @@ pub fn sha256(file: &File) -> io::Result<String> {
         at += len as u64;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::archive::{
+        entry::{Kind, Meta},
+        header::{Body, Spec, plain_dir},
+    };
+    use std::cell::Cell;
+
+    struct Counted<'a, R>(R, &'a Cell<u64>);
+
+    impl<R: Read> Read for Counted<'_, R> {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            let len = self.0.read(buffer)?;
+            self.1.set(self.1.get() + len as u64);
+            Ok(len)
+        }
+    }
+
+    #[test]
+    fn a_map_of_a_billion_regions_is_refused_before_it_takes_the_memory() {
+        let meta = Meta { kind: Kind::File, ..plain_dir() };
+        let body = Body::Sparse { stored: 1 << 40, real: 1 << 40 };
+        let header = Spec { name: b"f", meta: &meta, body, user: "", group: "", xattrs: &[] }.build();
+        let read = Cell::new(0);
+        let lies = b"1000000000\n".chain(io::repeat(b'\n'));
+        let mut tar = TarReader::new(Counted(header.as_slice().chain(lies), &read));
+        let found = tar.next_member().unwrap().unwrap();
+        let err = hash_content(&mut tar, &found).unwrap_err();
+        assert!(err.to_string().contains("the map of a sparse file is damaged"), "{err}");
+        assert!(read.get() <= MAP_LEN_MAX as u64 + (1 << 20), "{} bytes were read", read.get());
+    }
+}

@@ -3,9 +3,10 @@
 
 use super::{
     bring::{BringError, News, Wanted},
-    fetch::patiently,
+    fetch::{FetchError, patiently},
 };
 use crate::{
+    fate::{Fate, Fateful},
     price::Tier,
     vault::{Cause, Key, Thaw, Vault, VaultError},
 };
@@ -47,11 +48,19 @@ pub struct Ahead<'a> {
     asked: usize,
     waiting: u64,
     fetched: (u64, Duration),
+    /// The vault has answered for one of them: what it refuses from then on is refused of one object.
+    answered: bool,
 }
 
 impl<'a> Ahead<'a> {
     pub fn new(pieces: Vec<&'a Wanted>) -> Ahead<'a> {
-        Ahead { pieces, asked: 0, waiting: 0, fetched: (0, Duration::ZERO) }
+        Ahead { pieces, asked: 0, waiting: 0, fetched: (0, Duration::ZERO), answered: false }
+    }
+
+    /// Whether this says something of one object, and others may be had.
+    pub fn is_of_object(&self, err: &BringError) -> bool {
+        let is_refused = matches!(err, BringError::Fetch(FetchError::Vault(err)) if err.fate() == Fate::Operator);
+        err.is_of_object() || is_refused && self.answered
     }
 
     /// A piece of so many bytes was fetched, of which so many came over the line in so much time.
@@ -73,8 +82,10 @@ impl Thawing<'_> {
                 return Ok(());
             }
             match self.ask(&piece.object.key, self.hurry) {
-                Err(err) if err.cause != Cause::Gone => return Err(err),
-                _ => {}
+                Ok(_) => ahead.answered = true,
+                // Told when its turn comes; what is wrong with the first of all is more likely wrong with all.
+                Err(err) if err.cause == Cause::Gone || ahead.answered => {}
+                Err(err) => return Err(err),
             }
             ahead.asked += 1;
             ahead.waiting += size;

@@ -95,3 +95,25 @@ fn a_restore_that_is_resumed_asks_no_less_and_goes_nowhere_else() {
     world.archiver(&["restore", "--resume", job]).expect(0);
     is_same_but(&world, &to, &[]);
 }
+
+#[test]
+fn who_may_not_make_devices_is_told_and_gets_all_else() {
+    if !rustix::process::geteuid().is_root() {
+        println!("Only root can make what nobody may: not tested");
+        return;
+    }
+    let world = World::new();
+    world.fill("mkdir d; mknod d/null c 1 3; mknod d/disk b 7 0; echo one >d/file; mkfifo d/pipe; chown -R 65534:65534 .");
+    world.run_once().expect(0);
+    let to = world.dir("back");
+    let binary = world.root.path().join("archiver");
+    fs::copy(common::BINARY, &binary).unwrap();
+    let script = "chown -R 65534:65534 \"$1\"; cd \"$1\"; setpriv --reuid=65534 --regid=65534 --clear-groups \
+                  ./archiver --config \"$2\" restore / --yes --json --to \"$3\"";
+    let ran = world.bash(script, &[world.root.path(), &world.config(), &to]);
+    assert_eq!(ran.code, 3, "{}", ran.stderr);
+    let told = super::paths(super::wrong(&ran));
+    assert_eq!(told, ["d/disk", "d/null"], "{}", ran.text());
+    let found = world.bash("cd \"$1\"; find d -mindepth 1 -printf '%y %P\\n' | sort", &[&to]).text();
+    assert_eq!(found, "f file\np pipe\n");
+}

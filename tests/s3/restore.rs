@@ -4,7 +4,7 @@ use crate::{
     tools::{BUCKET, MIB, Random, setting, sh, wait_until},
     world::World,
 };
-use archiver_s3_double::Thaw;
+use archiver_s3_double::{Act, Rule, Thaw};
 use serde_json::Value;
 use std::{fs, time::Duration};
 
@@ -188,6 +188,24 @@ fn one_object_that_cannot_be_had_costs_its_own_members() {
     assert_eq!(ran.code, Some(3), "{}", ran.log);
     assert!(ran.log.contains(&key["lab/".len()..]), "{}", ran.log);
     sh(&world.path(""), "for n in 0 2 3; do cmp source/$n back/$n; done; test ! -e back/1");
+}
+
+#[test]
+fn one_object_that_is_refused_costs_its_own_members() {
+    for operation in ["RestoreObject", "GetObject", "HeadObject"] {
+        let world = archived(0);
+        let key = world.pieces()[2]["key"].as_str().unwrap().to_owned();
+        world.double.script(Rule::new(Act::refuse("AccessDenied")).on(operation).key(&key));
+        let ran = run(&world, &restore(&world, &["/"]));
+        assert_eq!(ran.code, Some(3), "{operation}: {}", ran.log);
+        assert!(ran.log.contains(&key), "{operation}: {}", ran.log);
+        sh(&world.path(""), "for n in 0 1 3; do cmp source/$n back/$n; done; test ! -e back/2");
+    }
+    // All of them: then it is no matter of one.
+    let world = archived(0);
+    world.double.script(Rule::new(Act::refuse("AccessDenied")).on("RestoreObject"));
+    let ran = run(&world, &restore(&world, &["/"]));
+    assert_eq!(ran.code, Some(4), "{}", ran.log);
 }
 
 #[test]

@@ -31,6 +31,8 @@ pub struct Plan {
     pub waiting: u64,
     /// Paths of which nothing was archived.
     pub unknown: u64,
+    /// What comes back takes no more on the disk, bytes; 0 where nobody knows.
+    pub disk: u64,
     pub offer: Offer,
 }
 
@@ -69,9 +71,10 @@ impl Plan {
         if waiting > 0 {
             eprintln!("archiver: {waiting} pieces of it are not in the vault yet, and do not come back");
         }
+        let disk = rows.iter().filter(|row| row.delivered.is_some()).map(|row| row.packed.tar_size).sum();
         let sizes: Vec<u64> = pieces.iter().map(|piece| piece.object.size).collect();
         let offer = Offer::of(&sizes, settings, request.tier, request.days);
-        Ok(Plan { selection, pieces, waiting, unknown, offer })
+        Ok(Plan { selection, pieces, waiting, unknown, disk, offer })
     }
 
     pub fn show(&self, settings: &Settings, request: &Request, as_json: bool) -> Result<(), Failed> {
@@ -83,12 +86,15 @@ impl Plan {
             let plan = json!({
                 "source": request.source.as_str(), "pass": request.pass.to_string(), "pieces": keys, "bytes": offer.bytes,
                 "largest": offer.largest, "thaw_hours": offer.hours, "thaw_hours_of": of_tier, "fetch_seconds": fetching,
-                "cost": offer.cost, "waiting": self.waiting, "unknown": self.unknown,
+                "cost": offer.cost, "disk": self.disk, "waiting": self.waiting, "unknown": self.unknown,
             });
             return json_line(&mut stdout(), &json!({ "plan": plan }));
         }
         eprintln!("{} {}: {}", request.source, request.pass, offer.text());
         eprintln!("One at a time; the largest takes {} of {:?}", ByteSize(offer.largest), settings.restore.path);
+        if self.disk > 0 {
+            eprintln!("What comes back takes at most {} on the disk", ByteSize(self.disk));
+        }
         if offer.hours > 0 {
             eprintln!("What was thawed is kept readable for {} days", request.days);
         }
