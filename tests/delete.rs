@@ -111,9 +111,16 @@ fn what_nothing_supersedes_goes_by_force_alone() {
     fs::rename(world.vault.join(&index), world.root.path().join("index")).unwrap();
     assert!(delete(&world, &["--pass", &old]).expect(1).stderr.contains("the index of"));
     fs::rename(world.root.path().join("index"), world.vault.join(&index)).unwrap();
-    change(&world, &format!("UPDATE piece SET lost = 1 WHERE pass = '{new}' AND seq = 2"));
-    assert!(delete(&world, &["--pass", &old]).expect(1).stderr.contains("lost 1 entries, and it lost 0"));
-    change(&world, &format!("UPDATE piece SET lost = 0 WHERE pass = '{new}' AND seq = 2"));
+    let lost = |pass: &str, path: u8| {
+        format!(
+            "INSERT INTO exception VALUES ('data', '{pass}', x'{path:x}', 2, {path}, 'denied', 13, 'Permission denied')"
+        )
+    };
+    // As many are lost in each, but not the same.
+    change(&world, &lost(&new, b'a'));
+    change(&world, &lost(&old, b'b'));
+    assert!(delete(&world, &["--pass", &old]).expect(1).stderr.contains("lacks a, which was archived before"));
+    change(&world, "DELETE FROM exception");
     delete(&world, &["--piece", &world.keys()[0], "--force"]).expect(0);
     assert!(delete(&world, &["--pass", &old]).expect(1).stderr.contains("pieces were removed"));
     assert!(!objects_of(&world, &old).is_empty());
@@ -264,4 +271,49 @@ fn a_source_that_is_configured_no_more_can_go_and_another_vault_is_left_alone() 
     let ran = delete(&world, &["--pass", &old]).expect(7);
     assert!(ran.stderr.contains("names the vault another"), "{}", ran.stderr);
     assert_eq!(world.objects(), all);
+}
+
+#[test]
+fn a_later_pass_that_holds_less_supersedes_nothing() {
+    let refused = |world: &World, pass: &str, told: &str| {
+        let ran = delete(world, &["--pass", pass, "--dry-run"]);
+        assert!(ran.stderr.contains(told), "{told}: {}", ran.stderr);
+        delete(world, &["--pass", pass]).expect(1);
+    };
+    // A piece of it is not in the vault, or not as it was.
+    let (world, old, _) = twice();
+    let object = world.vault.join(&world.keys()[1]);
+    let aside = world.root.path().join("aside");
+    fs::rename(&object, &aside).unwrap();
+    refused(&world, &old, "1 pieces of ");
+    world.bash("head -c -1 \"$1\" >\"$2\"", &[&aside, &object]).expect(0);
+    refused(&world, &old, "1 pieces of ");
+    // A segment of a large file was removed from it.
+    let mut world = World::new();
+    world.fill("echo a >a; head -c 4000000 /dev/urandom >large");
+    world.run_once().expect(0);
+    thread::sleep(Duration::from_millis(1_100));
+    world.archiver(&["run", "--once", "--pass-now", "data"]).expect(0);
+    let (old, key) = (passes(&world)[1].clone(), world.keys()[2].clone());
+    delete(&world, &["--piece", &key, "--force"]).expect(0);
+    refused(&world, &old, "pieces were removed");
+    // It was made by other rules.
+    thread::sleep(Duration::from_millis(1_100));
+    "exclude = [\"/a\"]".clone_into(&mut world.setup.source);
+    world.archiver(&["run", "--once", "--pass-now", "data"]).expect(0);
+    refused(&world, &old, "pieces were removed");
+    let middle = passes(&world)[1].clone();
+    refused(&world, &middle, "by other rules");
+}
+
+#[test]
+fn a_restore_that_is_not_done_is_not_robbed_of_its_pieces() {
+    let (world, old, _) = twice();
+    let to = world.root.path().join("back");
+    let to = to.to_str().unwrap();
+    world.archiver(&["restore", "/", "--pass", &old, "--yes", "--to", to]).expect(0);
+    delete(&world, &["--pass", &old, "--dry-run"]).expect(0);
+    change(&world, "UPDATE restore SET record = replace(record, '\"complete\"', '\"open\"')");
+    let ran = delete(&world, &["--pass", &old]).expect(1);
+    assert!(ran.stderr.contains("is not done"), "{}", ran.stderr);
 }

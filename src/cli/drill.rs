@@ -86,7 +86,7 @@ fn of_vault(args: &super::Args, drill: &Args, report: &mut Report) -> Result<u8,
     let target = target.ok_or_else(|| Failed::usage(format!("{} is not in the vault yet", row.packed.name.short())))?;
     let is_sealed = target.wanted.object.key.as_str().ends_with(".gpg");
     if drill.elsewhere {
-        if !recorded(settings, &row, is_sealed) {
+        if !recorded(settings, &row, is_sealed, false) {
             return Err(Failed::new(1, "Nothing is on record"));
         }
         return Ok(0);
@@ -109,7 +109,7 @@ fn of_vault(args: &super::Args, drill: &Args, report: &mut Report) -> Result<u8,
     })?;
     report.bar.finish_and_clear();
     let Some(proof) = proof else { return Ok(INCOMPLETE) };
-    recorded(settings, &row, is_sealed);
+    recorded(settings, &row, is_sealed, true);
     tell(key.as_str(), proof, is_sealed, drill)
 }
 
@@ -141,7 +141,8 @@ fn of_file(args: &super::Args, drill: &Args, file: &Path, report: &mut Report) -
     let opener = decrypt::unlock(given, settings.as_ref())?;
     let opener = opener.map(|unlock| Opener::open(&unlock)).transpose().map_err(|err| Failed::of(&err))?;
     let (_, Form { is_sealed, .. }) = form(file).map_err(|err| Failed::of(&err))?;
-    let known = settings.as_ref().and_then(|settings| known(settings, file).map(|row| (settings, row)));
+    let sum = sha256(file)?;
+    let known = settings.as_ref().and_then(|settings| known(settings, file, &sum).map(|row| (settings, row)));
     let (clear, local);
     let manifest = match &drill.manifest {
         Some(manifest) => {
@@ -162,7 +163,7 @@ fn of_file(args: &super::Args, drill: &Args, file: &Path, report: &mut Report) -
     };
     let due = known.as_ref().and_then(|(_, row)| row.sealed.as_ref()).map(|sealed| sealed.sha256.clone());
     if let Some(due) = due
-        && sha256(file)? != due
+        && sum != due
     {
         wrong(Verdict::Damaged, "it is not what was sealed: its digest is another one".to_owned());
     }
@@ -187,7 +188,7 @@ fn of_file(args: &super::Args, drill: &Args, file: &Path, report: &mut Report) -
         report.say("There was no manifest: it was opened and read to its end, and no member compared");
     }
     match &known {
-        Some((settings, row)) => drop(recorded(settings, row, is_sealed)),
+        Some((settings, row)) => drop(recorded(settings, row, is_sealed, manifest.is_some())),
         None => report.say(
             "It is not on record that this worked: there is no catalog here that knows the piece. On the backup host: \
              archiver drill --elsewhere --piece NAME",
@@ -196,18 +197,19 @@ fn of_file(args: &super::Args, drill: &Args, file: &Path, report: &mut Report) -
     tell(&shown, proof, is_sealed, drill)
 }
 
-/// The piece of which this is a copy, by its name.
-fn known(settings: &Settings, file: &Path) -> Option<PieceRow> {
+/// The piece of which this is a copy: that of its name whose digest it has, for other passes have pieces of that name, too;
+/// else the newest of its name, of which it is a damaged one.
+fn known(settings: &Settings, file: &Path, sum: &str) -> Option<PieceRow> {
     let name = file.file_name()?.to_str()?;
     let catalog = Catalog::open_read_only(&settings.catalog_file()).ok()?;
+    let mut named = Vec::new();
     for pass in catalog.passes(None).ok()? {
         let rows = catalog.pieces(&pass.source, pass.pass).ok()?;
         let is = |row: &PieceRow| row.delivered.as_ref().is_some_and(|of| of.key.rsplit('/').next() == Some(name));
-        if let Some(row) = rows.into_iter().find(is) {
-            return Some(row);
-        }
+        named.extend(rows.into_iter().filter(is));
     }
-    None
+    let is_it = |row: &&PieceRow| row.sealed.as_ref().is_some_and(|sealed| sealed.sha256 == sum);
+    named.iter().find(is_it).cloned().or_else(|| named.into_iter().next())
 }
 
 /// A manifest in the clear, as it would lie on the backup host; not on a disk.
@@ -238,11 +240,14 @@ fn sha256(file: &Path) -> io::Result<String> {
     Ok(hex(hash.0))
 }
 
-/// Of a piece that is not encrypted no key was tried: it is proven, and that was no drill.
-fn recorded(settings: &Settings, row: &PieceRow, is_sealed: bool) -> bool {
+/// Of a piece that is not encrypted no key was tried: it is proven, and that was no drill. `is_proven`: its members were
+/// compared with its manifest, here and now.
+fn recorded(settings: &Settings, row: &PieceRow, is_sealed: bool, is_proven: bool) -> bool {
     let now = Timestamp::now();
     record(settings, |catalog| {
-        catalog.set_proof(row.name(), Proven::Opened, now)?;
+        if is_proven {
+            catalog.set_proof(row.name(), Proven::Opened, now)?;
+        }
         if is_sealed { catalog.set_drill(now) } else { Ok(()) }
     })
 }

@@ -134,7 +134,7 @@ fn wave_of(key: &Key) -> Wave {
     if key.as_str().contains(".manifest.jsonl") { Wave::Manifest } else { Wave::Piece }
 }
 
-async fn list(vault: &dyn Vault, prefix: &str) -> Result<Vec<crate::vault::Listed>, VaultError> {
+pub(super) async fn list(vault: &dyn Vault, prefix: &str) -> Result<Vec<crate::vault::Listed>, VaultError> {
     let mut all: Vec<crate::vault::Listed> = Vec::new();
     loop {
         let after = all.last().map(|last| last.key.clone());
@@ -185,8 +185,12 @@ impl Removal {
             let delivered = row.delivered.as_ref();
             delivered.is_some_and(|at| !stays.contains(&at.key) && !stays.contains(&at.manifest_key))
         };
-        let gone: BTreeSet<u32> = chosen.pieces.iter().filter(is_gone).map(|row| row.name().seq).collect();
+        let mut gone: BTreeSet<u32> = chosen.pieces.iter().filter(is_gone).map(|row| row.name().seq).collect();
         let is_all_gone = chosen.is_whole && stays.is_empty();
+        if chosen.is_whole && !is_all_gone && gone.len() == chosen.pieces.len() {
+            // Without any piece nobody would know any more where the rest lies.
+            gone.pop_last();
+        }
         let (source, pass) = (&chosen.pass.source, chosen.pass.pass);
         forget_records(state, source, pass, (!is_all_gone).then_some(&gone))?;
         // Some at a time, for whoever else writes there; the pass itself with the last of them.

@@ -120,7 +120,7 @@ pub enum Outcome {
 /// What the catalog knows of an object. Of a manifest there is no SHA-256.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Known<'a> {
-    pub crc64: Crc64,
+    pub crc64: Option<Crc64>,
     pub sha256: Option<&'a str>,
 }
 
@@ -129,7 +129,10 @@ impl Outcome {
     pub fn compare(&self, known: &Known<'_>) -> Result<(), (Verdict, String)> {
         let damaged = || Err((Verdict::Damaged, "S3 computes another checksum than when it was sealed".to_owned()));
         match self {
-            Outcome::Crc64(crc64) if *crc64 == known.crc64 => Ok(()),
+            Outcome::Crc64(crc64) if Some(*crc64) == known.crc64 => Ok(()),
+            Outcome::Crc64(_) if known.crc64.is_none() => {
+                Err((Verdict::Unproven, "of this object only SHA256 is known".to_owned()))
+            }
             Outcome::Sha256(sha256) if known.sha256.is_some_and(|known| known == sha256) => Ok(()),
             Outcome::Crc64(_) => damaged(),
             Outcome::Sha256(_) if known.sha256.is_some() => damaged(),
@@ -209,8 +212,8 @@ mod tests {
 
     #[test]
     fn only_the_same_checksum_is_a_proof() {
-        let piece = Known { crc64: Crc64(7), sha256: Some("aa") };
-        let manifest = Known { crc64: Crc64(7), sha256: None };
+        let piece = Known { crc64: Some(Crc64(7)), sha256: Some("aa") };
+        let manifest = Known { crc64: Some(Crc64(7)), sha256: None };
         let verdict = |outcome: Outcome, known: &Known<'_>| outcome.compare(known).map_err(|(verdict, _)| verdict);
         let sha256 = |text: &str| Outcome::Sha256(text.to_owned());
         for (outcome, of_piece, of_manifest) in [

@@ -78,7 +78,7 @@ pub fn due(rows: &[PieceRow], has_ended: bool, class: &str) -> Result<Vec<Due>, 
 }
 
 /// A catalog that was made of the vault may not know it.
-fn known(crc64: u64) -> Option<Crc64> {
+pub fn known(crc64: u64) -> Option<Crc64> {
     Some(Crc64(crc64)).filter(|crc64| crc64.0 != 0)
 }
 

@@ -103,7 +103,9 @@ fn who_may_not_make_devices_is_told_and_gets_all_else() {
         return;
     }
     let world = World::new();
-    world.fill("mkdir d; mknod d/null c 1 3; mknod d/disk b 7 0; echo one >d/file; mkfifo d/pipe; chown -R 65534:65534 .");
+    world.fill(
+        "mkdir d; mknod d/null c 1 3; mknod d/disk b 7 0; echo one >d/file; mkfifo d/pipe; chown -R 65534:65534 .",
+    );
     world.run_once().expect(0);
     let to = world.dir("back");
     let binary = world.root.path().join("archiver");

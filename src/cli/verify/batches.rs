@@ -7,9 +7,8 @@ use crate::{
     config::Settings,
     daemon,
     name::PassId,
-    vault::Crc64,
     verify::{
-        Finding,
+        Finding, Verdict,
         batch::{Known, Outcome, Row, list_line},
     },
 };
@@ -92,6 +91,10 @@ pub fn report(scope: &Scope<'_>, files: &[PathBuf], is_of_pass: bool, told: &mut
     let absent =
         scope.delivered().iter().filter_map(|row| row.delivered.as_ref()).filter(|of| !seen.contains(&*of.key)).count();
     prove(scope, proven, Proven::Hashed);
+    if seen.is_empty() {
+        let why = "no line is about an object of this host: nothing was looked at".to_owned();
+        told.tell(None, &Finding::object(Verdict::Unproven, &bucket, why));
+    }
     let text =
         format!("{} objects; {absent} pieces of the pass are not in it, {foreign} lines are of others", seen.len());
     told.sum(json!({ "objects": seen.len(), "absent": absent, "foreign": foreign }), &text);
@@ -105,8 +108,11 @@ fn objects<'a>(rows: &'a [PieceRow], prefix: &str) -> Objects<'a> {
     let mut known = HashMap::new();
     for row in rows {
         let (Some(sealed), Some(delivered)) = (&row.sealed, &row.delivered) else { continue };
-        let piece = Known { crc64: Crc64(sealed.crc64), sha256: Some(sealed.sha256.as_str()) };
-        let manifest = Known { crc64: Crc64(sealed.manifest_crc64), sha256: None };
+        let piece = Known {
+            crc64: crate::verify::vault::known(sealed.crc64),
+            sha256: Some(sealed.sha256.as_str()).filter(|sum| !sum.is_empty()),
+        };
+        let manifest = Known { crc64: crate::verify::vault::known(sealed.manifest_crc64), sha256: None };
         known.insert(format!("{prefix}{}", delivered.key), (row, &*delivered.key, piece));
         known.insert(format!("{prefix}{}", delivered.manifest_key), (row, &*delivered.manifest_key, manifest));
     }
