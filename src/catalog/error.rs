@@ -13,7 +13,9 @@ use std::{
 #[derive(Debug, thiserror::Error)]
 pub enum CatalogError {
     /// Opened for reading, and not there.
-    #[error("There is no catalog at {path:?}")]
+    #[error(
+        "There is no catalog at {path:?}: nothing was archived here yet, or it is lost (`archiver rebuild` makes it anew)"
+    )]
     Missing { path: PathBuf },
     /// Something is there, and it is not a whole catalog. It is left as it was found.
     #[error("The catalog {path:?} is damaged: {why}; {remedy}")]

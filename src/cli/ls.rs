@@ -76,7 +76,16 @@ fn is_piece(text: &str) -> bool {
 }
 
 fn pieces(rows: &[PieceRow], as_json: bool, out: &mut dyn Write) -> Result<(), Failed> {
+    let mut pass = rows.first().map(|row| row.name().pass);
+    let has_several = rows.iter().any(|row| Some(row.name().pass) != pass);
+    if has_several {
+        pass = None;
+    }
     for row in rows {
+        if !as_json && has_several && pass != Some(row.name().pass) {
+            pass = Some(row.name().pass);
+            writeln!(out, "{}:", row.name().pass)?;
+        }
         if as_json {
             let segment = row.packed.segment.map(|segment| json!({ "index": segment.index, "count": segment.count }));
             let line = json!({

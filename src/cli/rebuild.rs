@@ -96,11 +96,24 @@ pub fn run(args: &super::Args, rebuild: &Args) -> Result<u8, Failed> {
         let alone = Alone::with(&file)?;
         give_to_owner(&settings.state, &["catalog.sqlite.rebuilt", "manifests"])?;
         let aside = put_in_place(&draft, &alone, Timestamp::now())?;
+        drop(alone);
+        copy(settings)?;
         if let Some(aside) = aside {
             eprintln!("What was there is kept as {aside:?}");
         }
     }
     Ok(if lost > 0 { INCOMPLETE } else { 0 })
+}
+
+/// The next damage goes back to here.
+fn copy(settings: &Settings) -> Result<(), Failed> {
+    let catalog = Catalog::open(&settings.catalog_file())?;
+    catalog.backup_to(&catalog.copy_file())?;
+    drop(catalog);
+    give_to_owner(
+        &settings.state,
+        &["catalog.sqlite", "catalog.sqlite-wal", "catalog.sqlite-shm", "catalog.sqlite.copy"],
+    )
 }
 
 pub fn listed(access: &Access) -> Result<Contents, Failed> {
@@ -276,6 +289,7 @@ pub fn sync(args: &super::Args, sync: &SyncArgs) -> Result<u8, Failed> {
         let done = repair(&access, &hosts_of_catalog(&access, sync)?);
         give_to_owner(&access.settings.state, &["catalog.sqlite", "manifests"])?;
         done?;
+        copy(&access.settings)?;
     }
     // First what is known: what is delivered meanwhile is not missing then.
     let known = Known::of(&super::catalog(&access.settings)?)?;

@@ -49,7 +49,11 @@ pub fn decrypt(input: &mut (dyn Read + Send), output: &mut (dyn Write + Send)) -
         Ok(true) if has("DECRYPTION_OKAY") && has("GOODMDC") => Ok(()),
         _ if (has("NO_SECKEY") || plain().ends_with("No secret key")) && !has("DECRYPTION_OKAY") => {
             let ids = lines_of(&said, "[GNUPG:] ENC_TO ").filter_map(|line| line.split(' ').next());
-            Err(EncryptError::NoKey { sealed_to: ids.map(str::to_owned).collect() })
+            let mut sealed_to: Vec<String> = ids.map(str::to_owned).collect();
+            if sealed_to.is_empty() {
+                sealed_to.push("a passphrase".to_owned());
+            }
+            Err(EncryptError::NoKey { sealed_to })
         }
         _ if has("PINENTRY_LAUNCHED") && !has("BEGIN_DECRYPTION") || plain().contains("gpg-agent") => {
             Err(EncryptError::Agent { why: plain() })

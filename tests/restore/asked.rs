@@ -92,7 +92,11 @@ fn a_restore_that_is_resumed_asks_no_less_and_goes_nowhere_else() {
     fs::rename(&aside, &to).unwrap();
     world.archiver(&["restore", "--resume", job, "--dry-run"]).expect(0);
     world.archiver(&["restore", "--resume", job, "--overwrite"]).expect(2);
-    world.archiver(&["restore", "--resume", job]).expect(0);
+    // The same command is the same restore.
+    restore(&world, &to, &["/"]).expect(0);
+    let listed = world.archiver(&["restore", "--list", "--json"]).expect(0).json_lines();
+    assert_eq!((listed.len(), &listed[0]["job"], &listed[0]["state"]), (1, &job.into(), &"complete".into()));
+    world.archiver(&["restore", "--resume", job]).expect(2);
     is_same_but(&world, &to, &[]);
 }
 

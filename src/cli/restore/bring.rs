@@ -32,6 +32,8 @@ pub struct Manner {
 
 /// Works on a job to its end. Gives the exit code.
 pub fn work(access: &Access, plan: &Plan, mut job: Job, jobs: &Jobs, manner: Manner) -> Result<u8, Failed> {
+    // Before it is on record: whether there are a vault and keys at all.
+    access.manifests()?;
     let target = Target::open(&job.to, job.overwrite).map_err(|err| Failed::other(&err))?;
     job.to_inode = std::fs::metadata(&job.to).ok().map(|meta| meta.ino());
     jobs.save(&job);
@@ -190,5 +192,11 @@ fn tell(outcome: &Outcome, (lost, derived): (u64, u64), as_json: bool) -> Result
         return json_line(&mut stdout(), &json!({ "outcome": outcome }));
     }
     eprintln!("{}", text(outcome));
+    if derived > 0 {
+        eprintln!(
+            "{derived} pieces told themselves what is in them: a file that is larger than a piece may be a directory of its \
+             segments, which `cat FILE/*` joins"
+        );
+    }
     Ok(())
 }

@@ -62,6 +62,16 @@ impl Jobs {
         jobs.collect::<Result<_, _>>().map_err(|err| Failed::other(&err))
     }
 
+    /// One that is not done and asks for the same.
+    pub fn open_like(&self, job: &Job) -> Option<Job> {
+        let what = |job: &Job| {
+            let (paths, patterns) = (job.paths.clone(), job.patterns.clone());
+            (job.source.clone(), job.pass, paths, patterns, job.to.clone(), job.overwrite, job.detached)
+        };
+        let mut all = self.all().unwrap_or_default().into_iter();
+        all.rfind(|other| other.state == JobState::Open && what(other) == what(job))
+    }
+
     fn mark(&self, id: &str) -> PathBuf {
         self.staging.join(format!("{id}.cancelled"))
     }

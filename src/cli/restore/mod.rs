@@ -135,7 +135,7 @@ fn begin(args: &super::Args, mut access: Access, restore: &Args) -> Result<u8, F
     }
     let Request { source, pass, paths, patterns, tier, days, line } = request;
     let to = restore.to.as_deref().ok_or_else(|| Failed::usage("--to DIR says where it goes"))?;
-    let job = Job {
+    let mut job = Job {
         id: Job::new_id(Timestamp::now()),
         begun: Timestamp::now(),
         source,
@@ -157,6 +157,11 @@ fn begin(args: &super::Args, mut access: Access, restore: &Args) -> Result<u8, F
         pieces: plan.pieces.len() as u64,
         pieces_done: 0,
     };
+    // The same command goes on with what it began.
+    if let Some(begun) = jobs.open_like(&job) {
+        jobs::check_target(&begun)?;
+        (job.id, job.begun, job.to_inode) = (begun.id, begun.begun, begun.to_inode);
+    }
     if restore.detach {
         jobs.record(&job)?;
         jobs::detach(&job)?;
@@ -295,7 +300,7 @@ fn make_catalog(access: &mut Access, host: Option<&str>) -> Result<(), Failed> {
     Ok(())
 }
 
-/// A day means its end.
+/// A day means its end; a time without a zone is one of this machine's.
 fn moment(text: &str) -> Result<Timestamp, String> {
     if let Ok(time) = text.parse::<Timestamp>() {
         return Ok(time);
@@ -303,8 +308,37 @@ fn moment(text: &str) -> Result<Timestamp, String> {
     if let Ok(pass) = text.parse::<PassId>() {
         return Ok(pass.started());
     }
-    let day = text.parse::<jiff::civil::Date>().ok();
-    let end = day.and_then(|day| day.at(23, 59, 59, 0).to_zoned(jiff::tz::TimeZone::system()).ok());
-    end.map(|end| end.timestamp())
-        .ok_or_else(|| "write a day like 2026-11-20, or a time like 2026-11-20T20:00:00Z".to_owned())
+    let is_day = text.len() == "2026-11-20".len();
+    let day = text.parse::<jiff::civil::Date>().ok().filter(|_| is_day).map(|day| day.at(23, 59, 59, 0));
+    let civil = day.or_else(|| text.parse::<jiff::civil::DateTime>().ok().filter(|_| !is_day));
+    let zoned = civil.and_then(|civil| civil.to_zoned(jiff::tz::TimeZone::system()).ok());
+    zoned
+        .map(|zoned| zoned.timestamp())
+        .ok_or_else(|| "write a day like 2026-11-20, or a time like 2026-11-20T20:00:00".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_day_is_its_end_and_a_time_is_that_time() {
+        let zone = jiff::tz::TimeZone::system();
+        let local =
+            |text: &str| text.parse::<jiff::civil::DateTime>().unwrap().to_zoned(zone.clone()).unwrap().timestamp();
+        for (text, expected) in [
+            ("2026-11-20", local("2026-11-20T23:59:59")),
+            ("2026-11-20T14:42:59", local("2026-11-20T14:42:59")),
+            ("2026-11-20 14:42", local("2026-11-20T14:42:00")),
+            ("2026-11-20T00:00:00", local("2026-11-20T00:00:00")),
+            ("2026-11-20T14:42:59Z", "2026-11-20T14:42:59Z".parse().unwrap()),
+            ("2026-11-20T14:42:59+05:00", "2026-11-20T09:42:59Z".parse().unwrap()),
+            ("20261120T144259Z", "2026-11-20T14:42:59Z".parse().unwrap()),
+        ] {
+            assert_eq!(moment(text), Ok(expected), "{text}");
+        }
+        for text in ["", "14:42", "2026-13-01", "yesterday", "2026-11-20T25:00:00"] {
+            assert!(moment(text).is_err(), "{text}");
+        }
+    }
 }
