@@ -2,8 +2,8 @@
 
 use super::{
     Catalog, CatalogError, Result,
-    pieces::{insert, insert_exceptions},
-    row::{PassRow, PieceRow, PieceState},
+    pieces::{insert, insert_exceptions, put_compressed, put_delivered, put_sealed},
+    row::{PassRow, PieceRow},
 };
 use crate::notice::Exception;
 use rusqlite::Transaction;
@@ -38,15 +38,13 @@ impl Catalog {
             ))?;
             for Adopted { row, exceptions } in pieces {
                 insert(tx, &row.packed)?;
-                insert_exceptions(tx, row.name(), exceptions)?;
                 complete(tx, row)?;
+                insert_exceptions(tx, row.name(), exceptions)?;
             }
             Ok(())
         })
     }
-}
 
-impl Catalog {
     /// Takes what another catalog knows and no vault tells: uploads and restores under way, and when pieces were proven
     /// that this one knows as well.
     pub fn carry_over(&self, from: &Catalog) -> Result<()> {
@@ -93,42 +91,19 @@ impl Catalog {
     }
 }
 
-/// What a row has beyond what was known when it was packed.
+/// What a row has beyond what was known when it was packed, into the one that was inserted last.
 fn complete(tx: &Transaction<'_>, row: &PieceRow) -> std::result::Result<(), rusqlite::Error> {
-    let (source, pass, seq) = (row.name().source.as_str(), row.name().pass.to_string(), row.name().seq);
+    let id = tx.last_insert_rowid();
     if let Some(form) = &row.compressed {
-        tx.prepare_cached(
-            "UPDATE piece SET compressed_size = ?4, compressed_sha256 = ?5 WHERE source = ?1 AND pass = ?2 AND seq = ?3",
-        )?
-        .execute((source, &pass, seq, form.size, &form.sha256))?;
+        put_compressed(tx, id, form)?;
     }
     if let Some(form) = &row.sealed {
-        tx.prepare_cached(
-            "UPDATE piece SET sealed_size = ?4, sealed_sha256 = ?5, sealed_crc64 = ?6, manifest_size = ?7,
-                manifest_crc64 = ?8, archived_read_back = ?9 WHERE source = ?1 AND pass = ?2 AND seq = ?3",
-        )?
-        .execute((
-            source,
-            &pass,
-            seq,
-            form.size,
-            &form.sha256,
-            form.crc64.cast_signed(),
-            form.manifest_size,
-            form.manifest_crc64.cast_signed(),
-            form.archived_read_back,
-        ))?;
+        put_sealed(tx, id, form)?;
     }
     if let Some(delivered) = &row.delivered {
-        tx.prepare_cached(
-            "UPDATE piece SET key = ?4, manifest_key = ?5, delivered_at = ?6 WHERE source = ?1 AND pass = ?2 AND seq = ?3",
-        )?
-        .execute((source, &pass, seq, &delivered.key, &delivered.manifest_key, delivered.at.to_string()))?;
+        put_delivered(tx, id, &delivered.key, &delivered.manifest_key, delivered.at)?;
     }
-    let state: PieceState = row.state;
-    tx.prepare_cached(
-        "UPDATE piece SET state = ?4, retired_why = ?5, replaced_done = ?6 WHERE source = ?1 AND pass = ?2 AND seq = ?3",
-    )?
-    .execute((source, &pass, seq, state, &row.retired, row.replaced_done))?;
+    tx.prepare_cached("UPDATE piece SET state = ?2, retired_why = ?3, replaced_done = ?4 WHERE rowid = ?1")?
+        .execute((id, row.state, &row.retired, row.replaced_done))?;
     Ok(())
 }

@@ -27,6 +27,7 @@ use std::{
 
 /// In the names of what was put aside, before the time.
 const ASIDE: &str = ".damaged-";
+/// The same of one that was good, and gave way to another.
 const REPLACED: &str = ".replaced-";
 /// How many damaged catalogs are kept for whoever wants to know what happened to them.
 const ASIDE_MAX: usize = 3;

@@ -27,8 +27,8 @@ mod index;
 mod open;
 mod passes;
 mod pieces;
-mod restores;
 mod proofs;
+mod restores;
 mod row;
 mod schema;
 

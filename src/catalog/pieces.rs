@@ -14,6 +14,8 @@ use crate::{
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Params, Transaction, named_params};
 
+type SqlResult<T> = std::result::Result<T, rusqlite::Error>;
+
 /// Pieces by first path; the segments of one file have the same.
 const ORDER: &str = "source, pass, first, ifnull(segment_index, 0), seq";
 
@@ -57,40 +59,13 @@ impl Catalog {
 
     /// Records that the compressed form stands on its shelf. May be called again while it is not yet sealed.
     pub fn set_compressed(&self, name: &PieceName, form: &Compressed) -> Result<()> {
-        self.advance(
-            name,
-            PieceState::Compressed,
-            |_| Ok(true),
-            |tx, id| {
-                tx.prepare_cached("UPDATE piece SET compressed_size = ?2, compressed_sha256 = ?3 WHERE rowid = ?1")?
-                    .execute((id, form.size, &form.sha256))
-            },
-        )
+        self.advance(name, PieceState::Compressed, |_| Ok(true), |tx, id| put_compressed(tx, id, form))
     }
 
     /// Records that the sealed form and its manifest stand on their shelf. May be called again while they are
     /// not delivered.
     pub fn set_sealed(&self, name: &PieceName, form: &Sealed) -> Result<()> {
-        self.advance(
-            name,
-            PieceState::Sealed,
-            |_| Ok(true),
-            |tx, id| {
-                tx.prepare_cached(
-                    "UPDATE piece SET sealed_size = ?2, sealed_sha256 = ?3, sealed_crc64 = ?4, manifest_size = ?5,
-                    manifest_crc64 = ?6, archived_read_back = ?7 WHERE rowid = ?1",
-                )?
-                .execute((
-                    id,
-                    form.size,
-                    &form.sha256,
-                    form.crc64.cast_signed(),
-                    form.manifest_size,
-                    form.manifest_crc64.cast_signed(),
-                    form.archived_read_back,
-                ))
-            },
-        )
+        self.advance(name, PieceState::Sealed, |_| Ok(true), |tx, id| put_sealed(tx, id, form))
     }
 
     /// Records that the vault has shown receipts for the piece and its manifest. Again with the same keys is no
@@ -101,10 +76,7 @@ impl Catalog {
             Some(before) => Err(Fail::Refused(format!("{name} is delivered already, as {}", before.key))),
             None => Ok(true),
         };
-        self.advance(name, PieceState::Delivered, is_news, |tx, id| {
-            tx.prepare_cached("UPDATE piece SET key = ?2, manifest_key = ?3, delivered_at = ?4 WHERE rowid = ?1")?
-                .execute((id, key, manifest_key, at.to_string()))
-        })
+        self.advance(name, PieceState::Delivered, is_news, |tx, id| put_delivered(tx, id, key, manifest_key, at))
     }
 
     /// Records that every local form of a piece was lost before it was delivered. Again is no error; the first
@@ -264,6 +236,45 @@ fn must_find(tx: &Transaction<'_>, name: &PieceName) -> std::result::Result<(Pie
         .optional()?
         .filter(|(row, _)| row.name() == name)
         .ok_or_else(|| Fail::Refused(format!("it knows no piece {name}")))
+}
+
+pub(super) fn put_compressed(tx: &Transaction<'_>, id: i64, form: &Compressed) -> SqlResult<usize> {
+    tx.prepare_cached("UPDATE piece SET compressed_size = ?2, compressed_sha256 = ?3 WHERE rowid = ?1")?.execute((
+        id,
+        form.size,
+        &form.sha256,
+    ))
+}
+
+pub(super) fn put_sealed(tx: &Transaction<'_>, id: i64, form: &Sealed) -> SqlResult<usize> {
+    tx.prepare_cached(
+        "UPDATE piece SET sealed_size = ?2, sealed_sha256 = ?3, sealed_crc64 = ?4, manifest_size = ?5,
+        manifest_crc64 = ?6, archived_read_back = ?7 WHERE rowid = ?1",
+    )?
+    .execute((
+        id,
+        form.size,
+        &form.sha256,
+        form.crc64.cast_signed(),
+        form.manifest_size,
+        form.manifest_crc64.cast_signed(),
+        form.archived_read_back,
+    ))
+}
+
+pub(super) fn put_delivered(
+    tx: &Transaction<'_>,
+    id: i64,
+    key: &str,
+    manifest_key: &str,
+    at: Timestamp,
+) -> SqlResult<usize> {
+    tx.prepare_cached("UPDATE piece SET key = ?2, manifest_key = ?3, delivered_at = ?4 WHERE rowid = ?1")?.execute((
+        id,
+        key,
+        manifest_key,
+        at.to_string(),
+    ))
 }
 
 /// Whether a new piece fits to what is recorded.

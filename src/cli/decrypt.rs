@@ -1,7 +1,7 @@
 //! `archiver decrypt`: downloaded objects into plain tars, as many at a time as there are cores. One that is damaged
 //! keeps no other from being opened.
 
-use super::{Failed, json_line};
+use super::{Failed, INCOMPLETE, json_line, progress};
 use crate::{
     config::Settings,
     encrypt::{Opener, Secret, Unlock},
@@ -9,12 +9,11 @@ use crate::{
     restore::{RestoreError, clear_name, open_object},
     units::ByteSize,
 };
-use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 use std::{
     collections::BTreeMap,
     fs::{self, DirEntry},
-    io::{self, IsTerminal, Write, stderr, stdout},
+    io::{self, Write, stderr, stdout},
     num::NonZeroUsize,
     os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
@@ -44,9 +43,6 @@ pub struct Args {
     pub json: bool,
 }
 
-/// Exit code where some came and others did not.
-const INCOMPLETE: u8 = 3;
-
 pub fn run(args: &super::Args, decrypt: &Args) -> Result<u8, Failed> {
     let given = (decrypt.passphrase_file.as_deref(), decrypt.secret_key_file.as_deref());
     // People who have only the bucket and the key have no configuration.
@@ -54,7 +50,11 @@ pub fn run(args: &super::Args, decrypt: &Args) -> Result<u8, Failed> {
     let unlock = unlock(given, settings.as_ref())?;
     let opener = unlock.map(|unlock| Opener::open(&unlock)).transpose().map_err(|err| Failed::of(&err))?;
     let jobs = jobs(&decrypt.files, &std::path::absolute(&decrypt.to)?)?;
-    let bar = bar(args.quiet || decrypt.json, jobs.len() as u64);
+    let bar = progress::count(
+        args.quiet || decrypt.json,
+        jobs.len() as u64,
+        "[{bar:30}] {pos}/{len} files, {msg}, {elapsed}",
+    );
     let (all, next, bytes) = (jobs.len(), AtomicUsize::new(0), AtomicU64::new(0));
     let told = Mutex::new(Told::default());
     let cores = available_parallelism().map_or(1, NonZeroUsize::get);
@@ -229,14 +229,6 @@ fn is_object(path: &Path) -> bool {
     let Ok(name) = clear_name(path) else { return false };
     let is_numbered = name.len() > 6 && name.as_bytes()[..6].iter().all(u8::is_ascii_digit);
     matches!(name, "index.json" | "tree.txt") || is_numbered && (name.ends_with(".tar") || name.ends_with(".jsonl"))
-}
-
-fn bar(is_hidden: bool, files: u64) -> ProgressBar {
-    if is_hidden || !stderr().is_terminal() {
-        return ProgressBar::hidden();
-    }
-    let style = ProgressStyle::with_template("[{bar:30}] {pos}/{len} files, {msg}, {elapsed}");
-    ProgressBar::new(files).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("=> "))
 }
 
 /// What was given to open with, the passphrase or the secret key; else what is configured.

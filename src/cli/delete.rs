@@ -1,7 +1,7 @@
 //! `archiver delete`: removes pieces from the vault and the catalog. It says what goes, what that costs and saves, and
 //! what stands in the way, asks, and then removes. Begun again, it goes on.
 
-use super::{Failed, json_line, systemd::become_the_service};
+use super::{Failed, json_line, progress, systemd::become_the_service};
 use crate::{
     catalog::Catalog,
     config::{Settings, VaultUrl},
@@ -17,14 +17,10 @@ use crate::{
     upload::Retries,
     vault::Vault,
 };
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 use jiff::Timestamp;
 use serde_json::json;
-use std::{
-    io::{IsTerminal, stderr, stdout},
-    path::PathBuf,
-    sync::Arc,
-};
+use std::{io::stdout, path::PathBuf, sync::Arc};
 use tokio::runtime::{Builder, Runtime};
 
 /// Exit codes of what nothing supersedes, of a vault that refuses, of what needs an operator, and of a no.
@@ -97,10 +93,9 @@ pub fn run(args: &super::Args, delete: &Args) -> Result<u8, Failed> {
     if delete.dry_run {
         return Ok(0);
     }
-    if !delete.yes {
-        super::agree(false, "Nothing brings it back. Delete it?")?;
-    }
-    let bar = bar(args.quiet || delete.json, plan.objects());
+    super::agree(delete.yes, "Nothing brings it back. Delete it?")?;
+    let bar =
+        progress::count(args.quiet || delete.json, plan.objects(), "[{bar:30}] {pos:>8}/{len:8} objects, {per_sec}");
     let removal = runtime.block_on(plan.remove(&settings, &bar));
     bar.finish_and_clear();
     tell(&removal?, delete)
@@ -264,14 +259,6 @@ fn show_class(class: &ClassSum) {
              paid for all the same, {price}"
         );
     }
-}
-
-fn bar(is_hidden: bool, objects: u64) -> ProgressBar {
-    if is_hidden || !stderr().is_terminal() {
-        return ProgressBar::hidden();
-    }
-    let style = ProgressStyle::with_template("[{bar:30}] {pos:>8}/{len:8} objects, {per_sec}");
-    ProgressBar::new(objects).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("=> "))
 }
 
 fn tell(removal: &Removal, delete: &Args) -> Result<u8, Failed> {

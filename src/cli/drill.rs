@@ -3,11 +3,11 @@
 //! does not have.
 
 use super::{
-    Failed, HELD,
+    Failed, HELD, INCOMPLETE,
     access::Access,
     decrypt, json_line,
     terms::{Offer, Terms},
-    verify::{INCOMPLETE, Report, checks, record},
+    verify::{Report, checks, record},
 };
 use crate::{
     archive::pack::hex,

@@ -125,6 +125,9 @@ pub enum Command {
     Systemd(systemd::Args),
 }
 
+/// Exit code of what is complete, but not all of it as it was.
+pub const INCOMPLETE: u8 = 3;
+
 /// Exit code of what is held, by a limit or by a no.
 pub const HELD: u8 = 75;
 

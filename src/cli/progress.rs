@@ -10,13 +10,22 @@ use std::{
 
 /// One bar over so many bytes, on a terminal; without an end where nobody knows it.
 pub fn bytes(is_hidden: bool, total: Option<u64>) -> ProgressBar {
-    if is_hidden || !stderr().is_terminal() {
-        return ProgressBar::hidden();
-    }
     let template = match total {
         Some(_) => "[{bar:30}] {bytes:>10}/{total_bytes:10} {bytes_per_sec:>12} {msg}",
         None => "{spinner} {bytes:>10} {bytes_per_sec:>12} {msg}",
     };
+    drawn(is_hidden, total, template)
+}
+
+/// One bar over so many things, on a terminal.
+pub fn count(is_hidden: bool, total: u64, template: &str) -> ProgressBar {
+    drawn(is_hidden, Some(total), template)
+}
+
+fn drawn(is_hidden: bool, total: Option<u64>, template: &str) -> ProgressBar {
+    if is_hidden || !stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
     let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
     let bar = total.map_or_else(ProgressBar::new_spinner, ProgressBar::new);
     bar.with_style(style.progress_chars("=> "))

@@ -1,7 +1,7 @@
 //! `archiver rebuild`: a new catalog, of nothing but what is in the vault. `archiver sync`: catalog and vault held
 //! against each other.
 
-use super::{Failed, access::Access, json_line};
+use super::{Failed, INCOMPLETE, access::Access, json_line};
 use crate::{
     catalog::{Alone, Catalog, put_in_place},
     config::Settings,
@@ -24,9 +24,6 @@ use std::{
     os::unix::{ffi::OsStrExt, fs::MetadataExt},
     path::{Path, PathBuf},
 };
-
-/// Exit code where not all is as it was.
-const INCOMPLETE: u8 = 3;
 
 #[derive(Debug, clap::Args)]
 pub struct Args {

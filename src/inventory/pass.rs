@@ -12,7 +12,7 @@ use crate::{
     compress, durable,
     fate::Chain,
     name::{Compression, PieceName, SourceName},
-    pipeline::{described, local_manifest},
+    pipeline::{described, local_manifest, name_in},
     restore::{BringError, Manifests, RestoreError, patiently},
     vault::{Key, checksum::crc64},
 };
@@ -186,7 +186,7 @@ impl Reading<'_> {
             told.findings.push(Finding::NoPiece { key: key.clone() });
         }
         let source = source.cloned().unwrap_or_else(|| source_of(found));
-        let by_key = row::manifest_key(&key).zip(row::name_of(&key, &source, found.pass));
+        let by_key = row::manifest_key(&key).zip(name_in(key.as_str(), &source, found.pass));
         let Some((manifest_key, name)) = by_key else {
             told.findings.push(Finding::Stranger { key });
             return Ok(None);

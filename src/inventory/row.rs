@@ -4,7 +4,7 @@ use super::pass::Derived;
 use crate::{
     archive::index::IndexPiece,
     catalog::{Adopted, Compressed, Delivered, PackedRow, PieceRow, PieceState, Sealed, SegmentRow},
-    name::{PassId, PieceName, SourceName},
+    name::PieceName,
     path::SourcePath,
     pipeline::{Described, path_of},
     vault::{Crc64, Key, Listed, Receipt, SHA256_LABEL},
@@ -19,13 +19,6 @@ pub struct Place<'a> {
     /// CRC64NVME of the sealed manifest, where that was asked for.
     pub manifest_crc64: u64,
     pub at: Timestamp,
-}
-
-/// The name of a piece by its key.
-pub fn name_of(key: &Key, source: &SourceName, pass: PassId) -> Option<PieceName> {
-    let file = key.as_str().rsplit('/').next()?;
-    let short = &file[..file.rfind(".tar")?];
-    format!("{source}.{pass}.{short}").parse().ok()
 }
 
 /// The key of the manifest beside a piece.

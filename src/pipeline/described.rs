@@ -8,7 +8,7 @@ use crate::{
     archive::manifest::{ExceptionLine, Head, Member, join},
     catalog::{PackedRow, SegmentRow},
     fate::{Fate, Trouble},
-    name::PieceName,
+    name::{PassId, PieceName, SourceName},
     notice::Severity,
     path::SourcePath,
 };
@@ -39,7 +39,7 @@ pub fn described(manifest: &Path, packed_at: Timestamp) -> Result<Described, Fai
     let (first, last) = (path(&head.first, &head.first_b64)?, path(&head.last, &head.last_b64)?);
     let segment = last_member.and_then(|member| Some((member.segment?, member.size)));
     let row = PackedRow {
-        name: name_of(&head).ok_or_else(damaged)?,
+        name: name_in(&head.key, &head.source, head.pass).ok_or_else(damaged)?,
         first,
         position: last.clone(),
         last,
@@ -64,9 +64,9 @@ pub fn described(manifest: &Path, packed_at: Timestamp) -> Result<Described, Fai
     Ok(Described { head, row, exceptions: end.exceptions })
 }
 
-/// The name that the piece has in the vault.
-fn name_of(head: &Head) -> Option<PieceName> {
-    let file = head.key.rsplit('/').next()?;
+/// The name of a piece of this source and pass, by its key in the vault.
+pub fn name_in(key: &str, source: &SourceName, pass: PassId) -> Option<PieceName> {
+    let file = key.rsplit('/').next()?;
     let short = &file[..file.rfind(".tar")?];
-    format!("{}.{}.{short}", head.source, head.pass).parse().ok()
+    format!("{source}.{pass}.{short}").parse().ok()
 }

@@ -45,7 +45,7 @@ mod turns;
 
 pub use backoff::{Backoff, Limit};
 pub use context::{Clock, Failure, Wait, is_random_id, random_id};
-pub use described::{Described, described};
+pub use described::{Described, described, name_in};
 pub use finish::{Ended, Finish};
 pub use forecast::{Forecast, Forecaster, Keep};
 pub use gate::{AlwaysOpen, GRACE, WindowGate};

@@ -1,9 +1,9 @@
-//! Brings pieces back, one after the other in walk order: all are thawed at once, each is fetched when it can be
+//! Brings pieces back, one after the other in walk order: they are thawed ahead, each is fetched when it can be
 //! read, opened, unpacked, and removed from the disk again. A piece that is lost or damaged costs its own members only.
 
 use super::{
     derive::derive,
-    fetch::{FetchError, Object, fetch},
+    fetch::{FetchError, Object, fetch_proven, occupy},
     manifests::Manifests,
     open::{RestoreError, form, with_clear},
     thawing::{Ahead, Thawing},
@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     catalog::{PieceRow, SegmentRow},
-    durable::{self, DurableError, at},
+    durable::{self, DurableError},
     fate::Chain,
     name::PieceName,
     path::SourcePath,
@@ -19,7 +19,6 @@ use crate::{
     vault::{Key, KeyError, VaultError},
 };
 use std::{
-    fs::File,
     io,
     path::{Path, PathBuf},
     time::Instant,
@@ -124,14 +123,7 @@ impl From<DurableError> for BringError {
 impl Bringing<'_> {
     /// Gives how many pieces were lost or damaged.
     pub fn run(&self, pieces: &[Wanted], unpacker: &mut Unpacker<'_>) -> Result<u64, BringError> {
-        if let Some(Object { key, size, .. }) =
-            pieces.iter().map(|piece| &piece.object).find(|object| object.size > self.cap)
-        {
-            return Err(FetchError::Cap { key: key.clone(), size: *size, cap: self.cap }.into());
-        }
-        durable::create_dir(&self.staging)?;
-        let lock = File::open(&self.staging).map_err(at("open", &self.staging))?;
-        lock.try_lock().map_err(|_| FetchError::InUse(self.staging.clone()))?;
+        let _lock = occupy(&self.staging, self.cap, pieces.iter().map(|piece| &piece.object))?;
         let mut are_there = Vec::new();
         for piece in pieces {
             // Of one that cannot be read to its end nobody knows.
@@ -177,11 +169,7 @@ impl Bringing<'_> {
             ready => ready?,
         }
         let (began, had) = (Instant::now(), std::fs::metadata(&file).map_or(0, |meta| meta.len()));
-        let mut fetched = self.fetch(&piece.object, &file);
-        if matches!(fetched, Err(BringError::Fetch(FetchError::Digest(_)))) {
-            // What came before an interruption may have been the part that is wrong.
-            fetched = self.fetch(&piece.object, &file);
-        }
+        let fetched = self.fetch(&piece.object, &file);
         let came = if fetched.is_ok() { piece.object.size.saturating_sub(had) } else { 0 };
         ahead.fetched(piece.object.size, (came, began.elapsed()));
         match fetched {
@@ -234,7 +222,7 @@ impl Bringing<'_> {
         let came = |bytes| (self.tell)(News::Came(bytes));
         self.manifests.runtime.block_on(async {
             tokio::select! {
-                fetched = fetch(&self.manifests.vault, object, file, &came) => Ok(fetched?),
+                fetched = fetch_proven(&self.manifests.vault, object, file, &came) => Ok(fetched?),
                 cancelled = self.thawing.cancelled() => Err(cancelled),
             }
         })

@@ -98,8 +98,32 @@ where
     }
 }
 
+/// Makes the directory of restores ours while what is given lives. None of these objects may be larger than `cap`.
+pub fn occupy<'a>(staging: &Path, cap: u64, objects: impl IntoIterator<Item = &'a Object>) -> Result<File, FetchError> {
+    if let Some(Object { key, size, .. }) = objects.into_iter().find(|object| object.size > cap) {
+        return Err(FetchError::Cap { key: key.clone(), size: *size, cap });
+    }
+    durable::create_dir(staging)?;
+    let lock = File::open(staging).map_err(at("open", staging))?;
+    lock.try_lock().map_err(|_| FetchError::InUse(staging.to_owned()))?;
+    Ok(lock)
+}
+
+/// As [`fetch`], and once more where the digest is wrong: what came before an interruption may have been the part that is.
+pub async fn fetch_proven(
+    vault: &Arc<dyn Vault>,
+    object: &Object,
+    dest: &Path,
+    came: &dyn Fn(u64),
+) -> Result<(), FetchError> {
+    match fetch(vault, object, dest, came).await {
+        Err(FetchError::Digest(_)) => fetch(vault, object, dest, came).await,
+        fetched => fetched,
+    }
+}
+
 /// Fetches `object` to `dest`. `came` is told of bytes as they come.
-pub async fn fetch(vault: &Arc<dyn Vault>, object: &Object, dest: &Path, came: &dyn Fn(u64)) -> Result<(), FetchError> {
+async fn fetch(vault: &Arc<dyn Vault>, object: &Object, dest: &Path, came: &dyn Fn(u64)) -> Result<(), FetchError> {
     let dir = dest.parent().expect("a file of ours lies in a directory");
     durable::create_dir(dir)?;
     let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(dest);

@@ -19,7 +19,7 @@ mod unpack;
 
 pub use bring::{BringError, Bringing, News, Wanted};
 pub use content::{ContentError, hash_content, hash_zeros};
-pub use fetch::{FetchError, Object, fetch, patiently};
+pub use fetch::{FetchError, Object, fetch_proven, occupy, patiently};
 pub use job::{Job, JobError, JobState};
 pub use lines::is_of;
 pub use manifests::Manifests;

@@ -8,14 +8,15 @@ use super::{
 };
 use crate::{
     catalog::PieceRow,
-    durable::{self, at},
+    durable,
     fate::Chain,
-    name::PieceName,
-    restore::{Ahead, BringError, FetchError, Manifests, News, Object, Thawing, Wanted, fetch, patiently},
+    restore::{
+        Ahead, BringError, FetchError, Manifests, News, Object, Thawing, Wanted, fetch_proven, occupy, patiently,
+    },
     vault::{Cause, Crc64, KeyError, checksum::crc64},
 };
 use std::{
-    fs::{self, File},
+    fs,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -27,7 +28,6 @@ const MANIFEST: &str = "verify.manifest";
 /// key.
 #[derive(Clone, Debug)]
 pub struct Target {
-    pub name: PieceName,
     pub wanted: Wanted,
     pub manifest_size: u64,
     pub manifest_crc64: Crc64,
@@ -38,7 +38,7 @@ impl Target {
     pub fn of(row: &PieceRow, state: &Path) -> Result<Option<Target>, KeyError> {
         let Some((wanted, sealed)) = Wanted::of(row, state)?.zip(row.sealed.as_ref()) else { return Ok(None) };
         let (manifest_size, manifest_crc64) = (sealed.manifest_size, Crc64(sealed.manifest_crc64));
-        Ok(Some(Target { name: row.name().clone(), wanted, manifest_size, manifest_crc64 }))
+        Ok(Some(Target { wanted, manifest_size, manifest_crc64 }))
     }
 }
 
@@ -61,14 +61,7 @@ impl Deep<'_> {
         tell: &mut dyn FnMut(&Target, Finding),
         proven: &mut dyn FnMut(&Target, Proof),
     ) -> Result<(), BringError> {
-        if let Some(Object { key, size, .. }) =
-            pieces.iter().map(|piece| &piece.wanted.object).find(|object| object.size > self.cap)
-        {
-            return Err(FetchError::Cap { key: key.clone(), size: *size, cap: self.cap }.into());
-        }
-        durable::create_dir(&self.staging)?;
-        let lock = File::open(&self.staging).map_err(at("open", &self.staging))?;
-        lock.try_lock().map_err(|_| FetchError::InUse(self.staging.clone()))?;
+        let _lock = occupy(&self.staging, self.cap, pieces.iter().map(|piece| &piece.wanted.object))?;
         let mut ahead = Ahead::new(pieces.iter().map(|piece| &piece.wanted).collect());
         for piece in pieces {
             self.thawing.go_ahead(&mut ahead)?;
@@ -116,12 +109,7 @@ impl Deep<'_> {
                 durable::write(manifest, &fs::read(&piece.wanted.local_manifest).unwrap_or_default())?;
             }
         }
-        let mut fetched = self.fetch(object, file);
-        if matches!(fetched, Err(BringError::Fetch(FetchError::Digest(_)))) {
-            // What came before an interruption may have been the part that is wrong.
-            fetched = self.fetch(object, file);
-        }
-        if let Err(err) = fetched {
+        if let Err(err) = self.fetch(object, file) {
             let Some(verdict) = trouble(&err) else { return Err(err) };
             tell(Finding::object(verdict, key, Chain(&err).to_string()));
             durable::remove(file)?;
@@ -144,11 +132,11 @@ impl Deep<'_> {
     /// The manifest as the vault has it, compressed and clear.
     fn manifest(&self, piece: &Target) -> Result<Vec<u8>, BringError> {
         let (key, vault) = (&piece.wanted.manifest_key, &self.manifests.vault);
-        // A byte more than there should be shows that it is longer.
         if piece.manifest_size == 0 {
             // Of a catalog that was made of an index, which does not tell.
             return self.manifests.open(key);
         }
+        // A byte more than there should be shows that it is longer.
         let sealed = patiently(|| vault.get_range(key, 0, piece.manifest_size + 1));
         let sealed = self.manifests.runtime.block_on(sealed)?;
         if sealed.len() as u64 != piece.manifest_size {
@@ -165,7 +153,7 @@ impl Deep<'_> {
         self.thawing.wait(&object.key)?;
         (self.news)(News::Fetching(&object.key));
         let came = |bytes| (self.news)(News::Came(bytes));
-        Ok(self.manifests.runtime.block_on(fetch(&self.manifests.vault, object, file, &came))?)
+        Ok(self.manifests.runtime.block_on(fetch_proven(&self.manifests.vault, object, file, &came))?)
     }
 }
 

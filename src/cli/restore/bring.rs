@@ -2,26 +2,26 @@
 
 use super::{Failed, jobs::Jobs, plan::Plan};
 use crate::{
-    cli::access::{self, Access},
-    cli::json_line,
+    cli::{
+        INCOMPLETE,
+        access::{self, Access},
+        json_line, progress,
+    },
     path::SourcePath,
     restore::{BringError, Bringing, FetchError, Job, JobState, News, Outcome, Target, Thawing, Unpacker, Wrong},
     units::ByteSize,
 };
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 use serde_json::json;
 use std::{
     cell::{Cell, RefCell},
-    io::{IsTerminal, stderr, stdout},
+    io::stdout,
     os::unix::fs::MetadataExt,
     time::{Duration, Instant},
 };
 
 /// Least time between two records of how far it is.
 const PACE_LEAST: Duration = Duration::from_secs(2);
-
-/// Exit code where not all is as it was.
-const INCOMPLETE: u8 = 3;
 
 /// How it speaks.
 #[derive(Clone, Copy)]
@@ -37,7 +37,7 @@ pub fn work(access: &Access, plan: &Plan, mut job: Job, jobs: &Jobs, manner: Man
     let target = Target::open(&job.to, job.overwrite).map_err(|err| Failed::other(&err))?;
     job.to_inode = std::fs::metadata(&job.to).ok().map(|meta| meta.ino());
     jobs.save(&job);
-    let bar = bar(manner.quiet || manner.json, plan.offer.bytes);
+    let bar = progress::bytes(manner.quiet || manner.json, Some(plan.offer.bytes));
     let job = RefCell::new(job);
     let derived = Cell::new(0);
     let done = bring(access, plan, target, (&job, jobs, &bar, &derived), manner);
@@ -158,14 +158,6 @@ fn failed(err: &BringError, id: &str) -> Ended {
     let record = Some(what.clone()).filter(|_| !matches!(err, BringError::Fetch(FetchError::InUse(_))));
     let what = format!("{what}. `archiver restore --resume {id}`, or the same command, goes on from here");
     Ended { failed: Failed { code, what }, record }
-}
-
-fn bar(is_hidden: bool, bytes: u64) -> ProgressBar {
-    if is_hidden || !stderr().is_terminal() {
-        return ProgressBar::hidden();
-    }
-    let style = ProgressStyle::with_template("[{bar:30}] {bytes:>10}/{total_bytes:10} {bytes_per_sec:>12} {msg}");
-    ProgressBar::new(bytes).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("=> "))
 }
 
 fn tell_wrong(path: &SourcePath, wrong: &Wrong, as_json: bool) {

@@ -79,7 +79,7 @@ pub fn deep(scope: &Scope<'_>, rows: &[PieceRow], terms: &Terms, report: &mut Re
     prove_targets(scope.access, &pieces, terms, report, &mut |piece, proof| {
         (whole, members, bytes) = (whole + 1, members + proof.members, bytes + proof.bytes);
         // At once: the next one may take days.
-        record(settings, |catalog| catalog.set_proof(&piece.name, Proven::Opened, Timestamp::now()));
+        record(settings, |catalog| catalog.set_proof(&piece.wanted.name, Proven::Opened, Timestamp::now()));
     })?;
     let text = format!(
         "{whole} of {} pieces are whole, with {members} members and {} of content",
@@ -127,7 +127,7 @@ pub fn prove_targets(
         },
         news: &news,
     };
-    let mut tell = |piece: &Target, finding: Finding| report.tell(Some(&piece.name.short()), &finding);
+    let mut tell = |piece: &Target, finding: Finding| report.tell(Some(&piece.wanted.name.short()), &finding);
     deep.run(pieces, &mut tell, proven).map_err(|err| {
         let failed = access::failed(&err);
         Failed { what: format!("{}. What was proven until then is on record", failed.what), ..failed }

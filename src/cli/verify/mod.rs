@@ -4,7 +4,7 @@
 mod batches;
 pub mod checks;
 
-use super::{Failed, access::Access, json_line, progress, terms::Terms};
+use super::{Failed, INCOMPLETE, access::Access, json_line, progress, terms::Terms};
 use crate::{
     archive::manifest::{member_name, split},
     catalog::{Catalog, CatalogError, PieceRow, PieceState},
@@ -17,9 +17,6 @@ use clap::ArgGroup;
 use indicatif::ProgressBar;
 use serde_json::{Map, Value, json};
 use std::{io::stdout, path::PathBuf};
-
-/// Exit code where something is missing or damaged.
-pub const INCOMPLETE: u8 = 3;
 
 #[derive(Debug, clap::Args)]
 #[command(group = ArgGroup::new("how").required(true).multiple(true))]
